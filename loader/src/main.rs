@@ -1,0 +1,3 @@
+//! The program `driftmerge`.
+
+fn main() {}

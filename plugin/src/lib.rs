@@ -1,0 +1,1 @@
+//! LV2 and LADSPA shells around the engine.
