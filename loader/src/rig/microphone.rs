@@ -1,0 +1,115 @@
+//! A microphone on a clock of its own: a pipe source of the server, fed at its own pace.
+//!
+//! The writer follows the monotonic clock, so the drift is as exact as that clock: what the server takes from the pipe
+//! in a second is the rate times (1 + ppm·1e-6). Nobody listening: the sound is dropped, as by a real microphone.
+
+use std::fs::File;
+use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+/// Room in the pipe: 85 ms at 48 kHz, so that a busy machine loses nothing; the server reads it as soon as it can.
+const PIPE_BYTES: usize = 16_384;
+/// How often the writer looks how much is due; a real microphone hands over its sound as often.
+const STEP: Duration = Duration::from_millis(1);
+/// Frames made at once: an atomic write (4096 bytes) could hold 2048.
+const CHUNK_FRAMES: usize = 512;
+/// Beyond this the writer was stopped for a while (a sleeping machine): the sound of that time is lost.
+const CATCH_UP_LIMIT_S: f64 = 0.5;
+
+/// The module line that makes the source `name`, whose sound comes through the pipe at `pipe`.
+pub fn module(name: &str, pipe: &Path, rate_hz: u32) -> String {
+    format!(
+        "module-pipe-source source_name={name} file={} format=s16le rate={rate_hz} channels=1 \
+         source_properties=device.description={name}",
+        pipe.display()
+    )
+}
+
+/// A microphone that is being fed.
+pub struct Microphone {
+    stop: Arc<AtomicBool>,
+    stalled: Arc<AtomicBool>,
+    frames: Arc<AtomicU64>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Microphone {
+    /// Feeds the pipe at `pipe` (made by the server, see [`module`]) with `sound(frame)`, -1 to 1, where frame 0 is due
+    /// at `begin` and the others at `rate_hz` (1 + `clock_ppm`·1e-6) a second.
+    ///
+    /// # Errors
+    /// The pipe cannot be opened.
+    pub fn start(
+        pipe: &Path,
+        rate_hz: f64,
+        clock_ppm: f64,
+        begin: Instant,
+        mut sound: impl FnMut(u64) -> f32 + Send + 'static,
+    ) -> io::Result<Self> {
+        let mut file = open(pipe)?;
+        let stop = Arc::new(AtomicBool::new(false));
+        let stalled = Arc::new(AtomicBool::new(false));
+        let frames = Arc::new(AtomicU64::new(0));
+        let shared = (Arc::clone(&stop), Arc::clone(&stalled), Arc::clone(&frames));
+        let frames_per_s = rate_hz * (1.0 + clock_ppm * 1e-6);
+        let thread = std::thread::spawn(move || {
+            let (stop, stalled, frames) = shared;
+            let mut done = 0;
+            let mut bytes = Vec::with_capacity(2 * CHUNK_FRAMES);
+            while !stop.load(Ordering::Relaxed) {
+                let due = (begin.elapsed().as_secs_f64() * frames_per_s) as u64;
+                if stalled.load(Ordering::Relaxed) || due > done + (CATCH_UP_LIMIT_S * frames_per_s) as u64 {
+                    done = due;
+                }
+                while done < due {
+                    let count = (due - done).min(CHUNK_FRAMES as u64);
+                    bytes.clear();
+                    for frame in done..done + count {
+                        let sample = (sound(frame) * 32_767.0).round().clamp(-32_768.0, 32_767.0) as i16;
+                        bytes.extend_from_slice(&sample.to_le_bytes());
+                    }
+                    done += count;
+                    // Whole or not at all: the pipe takes up to 4096 bytes in one piece. Full: nobody listens.
+                    let _ = file.write(&bytes);
+                }
+                frames.store(done, Ordering::Relaxed);
+                std::thread::sleep(STEP);
+            }
+        });
+        Ok(Self { stop, stalled, frames, thread: Some(thread) })
+    }
+
+    /// Frames taken so far.
+    pub fn frames(&self) -> u64 {
+        self.frames.load(Ordering::Relaxed)
+    }
+
+    /// Makes the microphone hand over nothing (true), as a bad cable does, or go on (false).
+    pub fn stall(&self, stalled: bool) {
+        self.stalled.store(stalled, Ordering::Relaxed);
+    }
+}
+
+impl Drop for Microphone {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+fn open(pipe: &Path) -> io::Result<File> {
+    let file = File::options()
+        .write(true)
+        .custom_flags(rustix::fs::OFlags::NONBLOCK.bits() as i32)
+        .open(pipe)
+        .map_err(|e| io::Error::new(e.kind(), format!("cannot open the pipe {}: {e}", pipe.display())))?;
+    rustix::pipe::fcntl_setpipe_size(&file, PIPE_BYTES)?;
+    Ok(file)
+}
