@@ -1,5 +1,42 @@
-//! What the program's `demo` shares with the tests: a private sound server and microphones on clocks of their own.
-//! Everything else of the program is in its binary.
-#![forbid(unsafe_code)]
+//! The program behind `driftmerge`: settings, the graph on a sound server, the hosted plugin, the offline merge,
+//! and the rig (a private server, microphones on clocks of their own) that `demo` shares with the tests.
+//!
+//! It is a library so that tests reach its parts; it promises no stable interface.
 
+pub mod cli;
+pub mod config;
+pub mod exit;
+pub mod merge;
 pub mod rig;
+pub mod supervise;
+
+use clap::Parser as _;
+use std::process::ExitCode;
+
+/// Reads the command line, does what it says, and turns the result into an exit code.
+pub fn main() -> ExitCode {
+    let cli = cli::Cli::parse();
+    start_log(cli.verbose);
+    match cli.command.execute() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            eprintln!("driftmerge: {failure}");
+            failure.code()
+        }
+    }
+}
+
+/// Events go to standard error. `RUST_LOG` chooses which; without it, warnings of all and events of our own.
+fn start_log(verbose: bool) {
+    use tracing_subscriber::EnvFilter;
+    let usual = if verbose { "warn,driftmerge=debug" } else { "warn,driftmerge=info" };
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(usual));
+    let to_people = std::io::IsTerminal::is_terminal(&std::io::stderr());
+    // A second call (a test that runs several commands) keeps the first log.
+    let _ = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(to_people)
+        .with_target(false)
+        .try_init();
+}

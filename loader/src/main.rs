@@ -1,3 +1,5 @@
-//! The program `driftmerge`.
+//! The program `driftmerge`. See the library of the same name for what it does.
 
-fn main() {}
+fn main() -> std::process::ExitCode {
+    driftmerge::main()
+}
