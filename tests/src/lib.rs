@@ -1,1 +1,5 @@
-//! Support for the tests: two-clock scenes and private servers.
+//! Support for the tests: two-clock scenes, private servers, recordings and what can be measured in them.
+#![allow(clippy::missing_panics_doc, reason = "a test that cannot go on panics, and says why")]
+
+pub mod align;
+pub mod pulse;

@@ -1,0 +1,276 @@
+//! A private PulseAudio with two microphones on clocks of their own, the program run against it, and recordings.
+
+use std::collections::BTreeMap;
+use std::io::{BufRead, BufReader, Read};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use driftmerge::rig::scene::{self, noise};
+use driftmerge::rig::{Microphone, Place, Scene, Server, voice};
+use rustix::process::{Pid, Signal, kill_process};
+
+/// Seconds of sound before it repeats.
+const PERIOD_S: f64 = 50.0;
+/// Root mean square of the speech.
+const SPEECH_RMS: f64 = 0.1;
+/// Root mean square of each microphone's own noise: 16 dB below the speech.
+const NOISE_RMS: f64 = 0.016;
+
+/// Names of the two microphones on the server.
+pub const MICS: [&str; 2] = ["mic_a", "mic_b"];
+
+/// A private server with two microphones that are being fed.
+pub struct Rig {
+    /// The server.
+    pub server: Server,
+    /// The microphones, A and B.
+    pub mics: Vec<Microphone>,
+    /// What they hear.
+    pub scene: Scene,
+    /// Where they are.
+    pub places: [Place; 2],
+}
+
+impl Rig {
+    /// Two microphones at `rate_hz` whose clocks differ by `ppm` (half each way); B hears everything `delay_b_s` later.
+    pub fn start(rate_hz: u32, ppm: f64, delay_b_s: f64) -> Self {
+        let rate = f64::from(rate_hz);
+        let place = |seed, clock_ppm, delay_s| Place {
+            clock_ppm,
+            delay_s,
+            gain: 1.0,
+            own: noise(seed, PERIOD_S, rate, NOISE_RMS),
+        };
+        let places = [place(11, -ppm / 2.0, 0.0), place(12, ppm / 2.0, delay_b_s)];
+        let mut sound = voice::speak(7, PERIOD_S, rate, SPEECH_RMS);
+        for x in &mut sound {
+            *x = x.clamp(-0.7, 0.7);
+        }
+        let scene = Scene { rate_hz: rate, sound: scene::Signal::new(sound) };
+        let server = Server::start(&[]).expect("a private pulseaudio");
+        let mut rig = Self { server, mics: Vec::new(), scene, places };
+        rig.plug_in_all(rate_hz);
+        rig
+    }
+
+    /// Makes both microphones (again, after the server was started again).
+    pub fn plug_in_all(&mut self, rate_hz: u32) {
+        self.mics.clear();
+        let begin = Instant::now();
+        for (name, place) in MICS.iter().zip(&self.places) {
+            let pipe = self.pipe(name);
+            let module = driftmerge::rig::microphone::module(name, &pipe, rate_hz);
+            let arguments: Vec<&str> = std::iter::once("load-module").chain(module.split(' ')).collect();
+            self.pactl(&arguments);
+            let (scene, place) = (self.scene.clone(), place.clone());
+            let clock_ppm = place.clock_ppm;
+            let sound = move |frame| {
+                let (sound, own) = scene.parts(&place, frame);
+                sound + own
+            };
+            let mic = Microphone::start(&pipe, f64::from(rate_hz), clock_ppm, begin, sound).expect("the pipe opens");
+            self.mics.push(mic);
+        }
+    }
+
+    /// The pipe of the microphone `name`.
+    pub fn pipe(&self, name: &str) -> PathBuf {
+        self.server.folder().join(format!("{name}.pipe"))
+    }
+
+    /// A command that finds the private server and none of the user's settings.
+    pub fn command(&self, program: impl AsRef<std::ffi::OsStr>) -> Command {
+        let mut command = Command::new(program);
+        for variable in ["HOME", "XDG_RUNTIME_DIR", "PULSE_RUNTIME_PATH", "XDG_CONFIG_HOME", "XDG_STATE_HOME"] {
+            command.env(variable, self.server.folder());
+        }
+        for variable in ["DBUS_SESSION_BUS_ADDRESS", "DISPLAY"] {
+            command.env_remove(variable);
+        }
+        command.env("PULSE_SERVER", self.server.address()).current_dir(self.server.folder()).stdin(Stdio::null());
+        command
+    }
+
+    /// Runs `pactl` and gives what it says.
+    pub fn pactl(&self, arguments: &[&str]) -> String {
+        let output = self.command("pactl").args(arguments).output().expect("pactl is installed");
+        assert!(output.status.success(), "pactl {arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    }
+
+    /// The server's modules: index and line.
+    pub fn modules(&self) -> BTreeMap<u32, String> {
+        let split = |line: &str| line.split_once('\t').map(|(i, rest)| (i.parse().expect("an index"), rest.to_owned()));
+        self.pactl(&["list", "short", "modules"]).lines().filter_map(split).collect()
+    }
+
+    /// Names of the server's sources.
+    pub fn sources(&self) -> Vec<String> {
+        let name = |line: &str| line.split('\t').nth(1).map(str::to_owned);
+        self.pactl(&["list", "short", "sources"]).lines().filter_map(name).collect()
+    }
+
+    /// Records `seconds` of `source` as an application would; fails after three times as long.
+    pub fn record(&self, source: &str, rate_hz: u32, seconds: f64) -> Vec<f32> {
+        let mut recorder = Recorder::start(self, source, rate_hz);
+        recorder.take(seconds)
+    }
+
+    /// `driftmerge` with `arguments` and the plugin bundle made for the tests.
+    pub fn driftmerge(&self, arguments: &[&str]) -> Command {
+        let mut command = self.command(program());
+        command.args(arguments).env("DRIFTMERGE_BUNDLE", bundle());
+        command
+    }
+
+    /// Runs `driftmerge` to its end.
+    pub fn run_to_end(&self, arguments: &[&str]) -> Output {
+        self.driftmerge(arguments).output().expect("the program starts")
+    }
+
+    /// Starts `driftmerge` and leaves it running.
+    pub fn start_driftmerge(&self, arguments: &[&str]) -> Running {
+        Running::start(self.driftmerge(arguments))
+    }
+}
+
+/// An application that records.
+pub struct Recorder {
+    child: Child,
+    rate_hz: u32,
+}
+
+impl Recorder {
+    /// Starts `parec` on `source`, mono.
+    pub fn start(rig: &Rig, source: &str, rate_hz: u32) -> Self {
+        let mut command = rig.command("parec");
+        command.args(["--raw", "--format=float32le", "--channels=1", "--latency-msec=20", "-d", source]);
+        let child =
+            command.arg(format!("--rate={rate_hz}")).stdout(Stdio::piped()).spawn().expect("parec is installed");
+        Self { child, rate_hz }
+    }
+
+    /// The next `seconds` of sound.
+    pub fn take(&mut self, seconds: f64) -> Vec<f32> {
+        let mut bytes = vec![0; 4 * (seconds * f64::from(self.rate_hz)) as usize];
+        let stdout = self.child.stdout.as_mut().expect("piped");
+        stdout.read_exact(&mut bytes).expect("the source goes on");
+        bytes.as_chunks::<4>().0.iter().map(|b| f32::from_le_bytes(*b)).collect()
+    }
+}
+
+impl Drop for Recorder {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// A program left running, and what it says on its standard error.
+pub struct Running {
+    child: Child,
+    said: Arc<Mutex<Vec<(Instant, String)>>>,
+    started: Instant,
+}
+
+impl Running {
+    /// Starts `command`.
+    pub fn start(mut command: Command) -> Self {
+        let started = Instant::now();
+        let mut child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().expect("the program starts");
+        let said = Arc::new(Mutex::new(Vec::new()));
+        let stderr = BufReader::new(child.stderr.take().expect("piped"));
+        let lines = Arc::clone(&said);
+        std::thread::spawn(move || {
+            for line in stderr.lines().map_while(Result::ok) {
+                lines.lock().expect("no panic while held").push((Instant::now(), line));
+            }
+        });
+        Self { child, said, started }
+    }
+
+    /// Everything said so far.
+    pub fn said(&self) -> String {
+        let said = self.said.lock().expect("no panic while held");
+        let line = |(at, line): &(Instant, String)| format!("{:7.3} {line}", (*at - self.started).as_secs_f64());
+        said.iter().map(line).collect::<Vec<_>>().join("\n")
+    }
+
+    /// Waits for a line that contains `text` and gives its time since the start.
+    pub fn wait_for(&self, text: &str, limit: Duration) -> Duration {
+        let begin = Instant::now();
+        loop {
+            let said = self.said.lock().expect("no panic while held");
+            if let Some((at, _)) = said.iter().find(|(_, line)| line.contains(text)) {
+                return *at - self.started;
+            }
+            drop(said);
+            assert!(begin.elapsed() < limit, "«{text}» did not come; it said:\n{}", self.said());
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    /// Its process id.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Sends `signal` and waits for the end, at most 5 s.
+    pub fn stop(&mut self, signal: Signal) -> ExitStatus {
+        kill_process(Pid::from_child(&self.child), signal).expect("it runs");
+        let begin = Instant::now();
+        loop {
+            if let Some(status) = self.child.try_wait().expect("a child") {
+                return status;
+            }
+            assert!(begin.elapsed() < Duration::from_secs(5), "it does not end; it said:\n{}", self.said());
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Waits until `condition` holds.
+pub fn wait_until(what: &str, limit: Duration, mut condition: impl FnMut() -> bool) {
+    let begin = Instant::now();
+    while !condition() {
+        assert!(begin.elapsed() < limit, "{what}: not within {limit:?}");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// The folder into which this build goes.
+fn target() -> PathBuf {
+    let test = std::env::current_exe().expect("a test has a path");
+    test.ancestors().nth(2).expect("target/PROFILE/deps/test").to_owned()
+}
+
+/// The program under test, built with the tests.
+pub fn program() -> PathBuf {
+    target().join("driftmerge")
+}
+
+/// A plugin bundle made of this build's library and the repository's `ttl` folder.
+pub fn bundle() -> PathBuf {
+    static MADE: std::sync::OnceLock<PathBuf> = std::sync::OnceLock::new();
+    MADE.get_or_init(|| {
+        let folder = target().join(format!("test-bundle-{}", std::process::id())).join("driftmerge.lv2");
+        std::fs::create_dir_all(&folder).expect("the target folder can be written");
+        let library = target().join("libdriftmerge_plugin.so");
+        std::fs::copy(&library, folder.join("driftmerge.so")).expect("the plugin is built: cargo build --workspace");
+        let ttl = Path::new(env!("CARGO_MANIFEST_DIR")).join("../ttl");
+        for entry in std::fs::read_dir(ttl).expect("the ttl folder").flatten() {
+            std::fs::copy(entry.path(), folder.join(entry.file_name())).expect("copies");
+        }
+        folder
+    })
+    .clone()
+}
