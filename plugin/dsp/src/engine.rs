@@ -1,8 +1,29 @@
 //! The one audio-thread entry: two streams in, one out.
 
+use crate::align::Aligner;
+use crate::history::History;
+use crate::interpolate::TAPS;
+use crate::kalman::LagFilter;
+use crate::lock::Lock;
+use crate::mix::{MixFeed, Mixer};
 use crate::params::Controls;
 use crate::snapshot::{SNAPSHOT_VERSION, Snapshot, SnapshotError};
-use crate::status::Status;
+use crate::status::{State, Status};
+use crate::streams::{MAX_LAG_S, QUANTUM, Streams};
+use crate::track::{Settings, Tracker};
+
+/// Silence after which the state is `holding`, s.
+const HOLDING_AFTER_S: f64 = 1.0;
+/// `half_life` at which the memories are those the method was measured with, s.
+const NORMAL_HALF_LIFE_S: f64 = 30.0;
+/// The trim is counted modulo this, frames: a host may go on from one end of the port's range at the other.
+const TRIM_MODULUS: i64 = 1 << 25;
+/// Gaps up to this long are filled frame by frame, frames; longer ones at once.
+const SHORT_GAP: i64 = 4096;
+/// A restored lag is good to this, us: buffers never start up quite alike.
+const RESTORED_SD_US: f64 = 150.0;
+/// A restored drift is never taken for better than this, ppm.
+const RESTORED_DRIFT_SD_PPM: f64 = 2.0;
 
 /// Why an engine cannot be made.
 #[derive(Clone, Copy, Debug, PartialEq, thiserror::Error)]
@@ -16,6 +37,21 @@ pub enum EngineError {
 pub struct Engine {
     rate_hz: f64,
     controls: Controls,
+    a: History,
+    b: History,
+    streams: Streams,
+    tracker: Tracker,
+    aligner: Aligner,
+    mixer: Mixer,
+    delay_frames: i64,
+    quantum_frames: usize,
+    until_quantum: usize,
+    /// Frames of B still to be thrown away, because the host has put them in.
+    put_in: i64,
+    /// Number of the first frame of a gap in B, its length, and the number after which it can be mended.
+    gap: Option<(i64, i64)>,
+    feed: MixFeed,
+    delay_too_small: bool,
 }
 
 impl Engine {
@@ -27,7 +63,27 @@ impl Engine {
         if !(8000.0..=192_000.0).contains(&rate_hz) {
             return Err(EngineError::Rate(rate_hz));
         }
-        Ok(Self { rate_hz, controls: *controls })
+        let held = (2.0 * MAX_LAG_S * rate_hz) as usize + 2 * TAPS;
+        let streams = Streams::new(rate_hz);
+        let delay_frames = frames(controls.delay_ms, rate_hz);
+        let quantum_frames = QUANTUM * streams.rates.fine_factor;
+        Ok(Self {
+            rate_hz,
+            controls: *controls,
+            a: History::new(held, TAPS),
+            b: History::new(held, TAPS),
+            tracker: Tracker::new(&streams, settings(controls)),
+            streams,
+            aligner: Aligner::new(rate_hz, delay_frames),
+            mixer: Mixer::new(rate_hz),
+            delay_frames,
+            quantum_frames,
+            until_quantum: quantum_frames,
+            put_in: 0,
+            gap: None,
+            feed: MixFeed { aligned: false, mode: controls.mode, enabled: controls.enabled, correlation: 0.0 },
+            delay_too_small: false,
+        })
     }
 
     /// The sample rate, Hz.
@@ -37,39 +93,181 @@ impl Engine {
 
     /// Takes the controls for the frames that follow. Audio thread.
     pub fn set_controls(&mut self, controls: &Controls) {
+        if *controls == self.controls {
+            return;
+        }
+        let trim = i64::from(controls.lag_trim_frames) - i64::from(self.controls.lag_trim_frames);
+        if trim != 0 {
+            let half = TRIM_MODULUS / 2;
+            self.trim((trim + half).rem_euclid(TRIM_MODULUS) - half);
+        }
+        if controls.reset && !self.controls.reset {
+            self.tracker.reset();
+        }
+        self.tracker.set(settings(controls));
+        self.delay_frames = frames(controls.delay_ms, self.rate_hz);
+        self.feed.mode = controls.mode;
+        self.feed.enabled = controls.enabled;
         self.controls = *controls;
     }
 
     /// Merges `out.len()` frames of A and B into `out`. Audio thread: no allocation, lock, system call or panic.
     /// The output depends on the frames alone, not on how they are split into calls. Where the slices differ in
-    /// length, the shortest counts.
-    pub fn process(&mut self, a: &[f32], _b: &[f32], out: &mut [f32]) {
-        for (o, a) in out.iter_mut().zip(a) {
-            *o = *a;
+    /// length, the shortest counts. Samples that are not finite count as silence.
+    pub fn process(&mut self, a: &[f32], b: &[f32], out: &mut [f32]) {
+        const CHUNK: usize = 256;
+        let mut frames = a.iter().zip(b).zip(out.chunks_mut(1)).len();
+        let mut at = 0;
+        while frames > 0 {
+            let count = frames.min(self.until_quantum).min(CHUNK);
+            let (mut read_a, mut read_b) = ([0.0; CHUNK], [0.0; CHUNK]);
+            for i in 0..count {
+                self.push(a[at + i], b[at + i]);
+                (read_a[i], read_b[i]) = self.aligner.newest(&self.a, &self.b);
+            }
+            self.mixer.process(&read_a[..count], &read_b[..count], &mut out[at..at + count], &self.feed);
+            at += count;
+            frames -= count;
+            self.until_quantum -= count;
+            if self.until_quantum == 0 {
+                self.quantum();
+            }
         }
+    }
+
+    fn push(&mut self, a: f32, b: f32) {
+        let finite = |x: f32| if x.is_finite() { x } else { 0.0 };
+        let a = finite(a);
+        self.a.push(a);
+        self.streams.a.push(a);
+        if self.put_in > 0 {
+            self.put_in -= 1;
+        } else {
+            self.push_b(finite(b));
+        }
+    }
+
+    fn push_b(&mut self, b: f32) {
+        self.b.push(b);
+        self.streams.b.push(b);
+        self.mend();
+    }
+
+    /// The host has taken `frames` out of B before the next one (negative: puts some in from the next one on).
+    fn trim(&mut self, frames: i64) {
+        self.streams.trim_frames += frames;
+        if frames < 0 {
+            self.put_in -= frames;
+            return;
+        }
+        let kept = self.put_in.min(frames);
+        self.put_in -= kept;
+        let missing = frames - kept;
+        if missing > SHORT_GAP {
+            self.b.skip(missing);
+            self.streams.skip_b(missing);
+            return;
+        }
+        let first = self.b.count();
+        let last = self.b.at(first - 1);
+        for _ in 0..missing {
+            // A gap of a frame or two is bridged and mended; a longer one is silence.
+            self.push_b(if missing <= MENDED { last } else { 0.0 });
+        }
+        if missing > 0 && missing <= MENDED {
+            self.gap = Some((first, missing));
+        }
+    }
+
+    /// Bridges a gap of B by the cubic through the two frames on each side, once they are there.
+    fn mend(&mut self) {
+        let Some((first, len)) = self.gap else { return };
+        if self.b.count() < first + len + 2 {
+            return;
+        }
+        self.gap = None;
+        let span = (len + 1) as f32;
+        let y = [self.b.at(first - 2), self.b.at(first - 1), self.b.at(first + len), self.b.at(first + len + 1)];
+        let x = [-1.0, 0.0, span, span + 1.0];
+        for k in 0..len {
+            let at = (k + 1) as f32;
+            let lagrange = |i: usize| -> f32 {
+                (0..4).filter(|&j| j != i).map(|j| (at - x[j]) / (x[i] - x[j])).product::<f32>() * y[i]
+            };
+            self.b.set(first + k, lagrange(0) + lagrange(1) + lagrange(2) + lagrange(3));
+        }
+    }
+
+    /// The analysis of one quantum, and where the aligner is to be at the end of the next one.
+    fn quantum(&mut self) {
+        self.until_quantum = self.quantum_frames;
+        self.tracker.quantum(&self.streams);
+        let trim = self.streams.trim_frames as f64;
+        let largest = self.aligner.largest_lag_frames(self.delay_frames) + trim;
+        let (mut lag_frames, mut sign, mut trusted) = (self.aligner.lag_frames(), 1.0, false);
+        if let Some(lock) = self.tracker.lock() {
+            let place = self.a.count() + self.quantum_frames as i64 - self.delay_frames;
+            lag_frames = lock.lag_us_at_place(place as f64 / self.rate_hz) * 1e-6 * self.rate_hz;
+            sign = lock.sign;
+            trusted = lock.is_trusted();
+        }
+        self.delay_too_small = trusted && lag_frames > largest;
+        self.feed.aligned = trusted && !self.delay_too_small;
+        self.feed.correlation = self.tracker.follower().confidence();
+        let smallest = trim - MAX_LAG_S * self.rate_hz;
+        self.aligner.aim(self.delay_frames, lag_frames.clamp(smallest, largest), sign, self.quantum_frames);
+    }
+
+    /// The lag of B's own timeline in us, as ms of the streams as passed.
+    fn passed_ms(&self, lag_us: f64) -> f64 {
+        (lag_us - self.streams.trim_us()) * 1e-3
+    }
+
+    fn now_s(&self) -> f64 {
+        self.b.count() as f64 / self.rate_hz
     }
 
     /// What the engine knows now. Audio thread.
     pub fn status(&self) -> Status {
-        Status { polarity: 1, ..Status::default() }
+        let lock = self.tracker.lock();
+        let follower = self.tracker.follower();
+        Status {
+            lag_ms: lock.map_or(0.0, |l| self.passed_ms(l.filter.lag_us(self.now_s()))),
+            drift_ppm: lock.map_or(0.0, |l| l.filter.drift_ppm()),
+            confidence: follower.confidence(),
+            weight: self.mixer.weight_of_b(),
+            polarity: if lock.is_some_and(|l| l.sign < 0.0) { -1 } else { 1 },
+            state: match lock {
+                Some(lock) if lock.is_trusted() => {
+                    let nothing = self.controls.hold || follower.silent_s() > HOLDING_AFTER_S;
+                    if nothing { State::Holding } else { State::Locked }
+                }
+                _ => State::Searching,
+            },
+            latency_frames: self.latency_frames(),
+            applied_lag_ms: self.passed_ms(self.aligner.lag_frames() / self.rate_hz * 1e6),
+            delay_too_small: self.delay_too_small,
+        }
     }
 
     /// Frames by which the output is later than A, for the controls given last. Audio thread.
     pub fn latency_frames(&self) -> u32 {
-        0
+        self.delay_frames as u32 + self.mixer.latency_frames() as u32
     }
 
     /// What was learnt, or None while nothing is. Audio thread.
     pub fn snapshot(&self) -> Option<Snapshot> {
+        let lock = self.tracker.lock().filter(|l| l.is_trusted())?;
+        let levels = self.mixer.levels();
         Some(Snapshot {
             version: SNAPSHOT_VERSION,
             rate_hz: self.rate_hz,
-            lag_s: 0.0,
-            drift_ppm: 0.0,
-            drift_sd_ppm: 0.0,
-            polarity: 1,
-            level_ratio: 1.0,
-            noise_ratio: 1.0,
+            lag_s: self.passed_ms(lock.filter.lag_us(self.now_s())) * 1e-3,
+            drift_ppm: lock.filter.drift_ppm(),
+            drift_sd_ppm: lock.filter.sd()[1],
+            polarity: if lock.sign < 0.0 { -1 } else { 1 },
+            level_ratio: f64::from(levels.level_ratio),
+            noise_ratio: f64::from(levels.noise_ratio),
         })
     }
 
@@ -78,6 +276,31 @@ impl Engine {
     /// # Errors
     /// See [`Snapshot::check`]; the engine is then left as it was.
     pub fn restore(&mut self, snapshot: &Snapshot) -> Result<(), SnapshotError> {
-        snapshot.check(self.rate_hz)
+        snapshot.check(self.rate_hz)?;
+        let filter = LagFilter::new(
+            self.now_s(),
+            snapshot.lag_s * 1e6 + self.streams.trim_us(),
+            RESTORED_SD_US,
+            snapshot.drift_ppm,
+            snapshot.drift_sd_ppm.max(RESTORED_DRIFT_SD_PPM),
+        );
+        self.tracker.restore(Lock::new(filter, f32::from(snapshot.polarity), false));
+        Ok(())
+    }
+}
+
+/// Gaps up to this long are mended from what is beside them, frames.
+const MENDED: i64 = 4;
+
+fn frames(ms: f32, rate_hz: f64) -> i64 {
+    (f64::from(ms) * 1e-3 * rate_hz).round() as i64
+}
+
+fn settings(controls: &Controls) -> Settings {
+    Settings {
+        limit_us: f64::from(controls.lag_limit_ms) * 1e3,
+        threshold: f64::from(controls.threshold),
+        memory: f64::from(controls.half_life_s) / NORMAL_HALF_LIFE_S,
+        hold: controls.hold,
     }
 }

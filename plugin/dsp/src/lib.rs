@@ -1,10 +1,31 @@
 //! Two microphones, each on its own clock, become one.
 #![forbid(unsafe_code)]
 
+mod acquire;
+mod align;
+mod correct;
+mod correlate;
+mod decimate;
 pub mod engine;
+mod follow;
+mod history;
+mod interpolate;
+mod jumps;
+mod kalman;
+mod lock;
+mod measure;
+mod mix;
+mod observe;
 pub mod params;
+mod presence;
+mod pull_in;
 pub mod snapshot;
+mod spectrum;
 pub mod status;
+mod streams;
+mod sums;
+mod track;
+mod window;
 
 pub use engine::{Engine, EngineError};
 pub use params::{Controls, Mode};

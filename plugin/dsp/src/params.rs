@@ -300,6 +300,16 @@ impl Controls {
     }
 }
 
+/// Room that a delay chosen by [`delay_for_lag_ms`] leaves for later changes of the lag, ms: another place of the
+/// talker, a lost buffer, an hour of drift.
+const DELAY_MARGIN_MS: f64 = 30.0;
+
+/// The `delay` that a lag found at the first lock asks for, ms.
+pub fn delay_for_lag_ms(lag_ms: f64) -> f32 {
+    let delay = &CONTROLS[1];
+    ((lag_ms.max(0.0) + DELAY_MARGIN_MS) as f32).clamp(delay.min, delay.max)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

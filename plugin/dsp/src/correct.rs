@@ -1,0 +1,162 @@
+//! From what an interval added up to, to a corrected lag and drift.
+//!
+//! While pulling in: a search over drift and lag. After that: the interval's sum is measured at its peak, a small
+//! search over drift watches for a server's steps of the rate, and the filter takes the measurement.
+
+use crate::follow::{Follower, Stage, Times};
+use crate::measure::measure;
+use crate::pull_in::{Best, Grid};
+
+/// Observations of an interval: 128 ms while pulling in, then 256 ms.
+const PULL_IN_INTERVAL: u32 = 4;
+const INTERVAL: u32 = 8;
+/// A measurement that stays too weak gives up after this many observations.
+const LONGEST_INTERVAL: u32 = 64;
+/// A measurement this many standard deviations off is not believed at first.
+const GATE: f64 = 5.0;
+/// Measurement noise that is always there, us^2.
+const FLOOR_US2: f64 = 1.0;
+/// Measurements below this height, or less sure than this, wait for more sound.
+const WEAKEST_Z: f64 = 4.0;
+const LARGEST_VARIANCE: f64 = 300.0 * 300.0;
+/// Another peak this near to the one tracked, and clearly higher, is the right one, us.
+const SIDE_PEAK_US: f64 = 190.0;
+/// The pull-in looks back this far at least and at most, s.
+const PULL_IN_SPAN_S: (f64, f64) = (0.4, 4.0);
+/// The small search: how far back (s), drifts on each side, their step (ppm).
+const WIDE_SPAN_S: f64 = 1.6;
+const WIDE_SIDE: i32 = 2;
+const WIDE_STEP_PPM: f64 = 45.0;
+
+impl Follower {
+    /// Does the next step of a measurement.
+    pub(crate) fn correct(&mut self) {
+        let Some(lock) = &self.lock else {
+            self.stage = Stage::Idle;
+            return;
+        };
+        match self.stage {
+            Stage::Measure => self.begin_measurement(),
+            Stage::SidePeak => self.side_peak(),
+            Stage::Widen | Stage::PullIn => {
+                if let Some(best) = self.pull_in.step(&lock.filter, lock.sign) {
+                    if self.stage == Stage::Widen { self.widen(&best) } else { self.pull(&best) }
+                }
+            }
+            _ => self.update(),
+        }
+    }
+
+    fn begin_measurement(&mut self) {
+        self.stage = Stage::Idle;
+        let Some(lock) = &self.lock else { return };
+        let pulling = lock.is_pulling_in();
+        if self.increment.count < if pulling { PULL_IN_INTERVAL } else { INTERVAL } {
+            return;
+        }
+        let time_s = self.increment.mean_s();
+        self.interval.sum_s += self.increment.sum_s;
+        self.interval.count += self.increment.count;
+        self.increment = Times::default();
+        if self.increment_active {
+            let band = self.observer.band();
+            self.pull_in.keep(time_s, lock.filter.lag_us(time_s), band.first, &self.sums.increment);
+            self.sums.increment.fill(Default::default());
+            self.increment_active = false;
+        }
+        if self.sums.interval_weight <= 0.0 {
+            return self.end(false);
+        }
+        if pulling {
+            let span_s = (time_s - lock.pull_in_since_s() + 0.3).clamp(PULL_IN_SPAN_S.0, PULL_IN_SPAN_S.1);
+            let step_ppm = 110.0 / span_s;
+            let side = ((330.0 / step_ppm).ceil() as i32).clamp(6, 14);
+            self.pull_in.begin(Grid { time_s, span_s, side, step_ppm, penalty: 0.02 });
+            self.stage = Stage::PullIn;
+        } else {
+            self.measured = Some(measure(&self.observer.band(), &self.sums.interval, lock.sign, 0.0));
+            self.stage = Stage::SidePeak;
+        }
+    }
+
+    /// Ends a measurement; a weak one goes on with more sound, for a while.
+    fn end(&mut self, good: bool) {
+        if good || self.interval.count >= LONGEST_INTERVAL {
+            self.sums.clear_interval();
+            self.interval = Times::default();
+        }
+        self.stage = Stage::Idle;
+    }
+
+    fn pull(&mut self, best: &Best) {
+        let Some(lock) = &mut self.lock else { return };
+        if best.z >= if best.intervals > 2 { 6.0 } else { 8.0 } {
+            let moved_us = lock.pull_in(best, self.pull_in.grid());
+            self.sums.rotate(moved_us);
+        }
+        self.end(true);
+    }
+
+    fn side_peak(&mut self) {
+        let (Some(lock), Some(measured)) = (&self.lock, &mut self.measured) else { return };
+        self.observer.correlation(&self.sums.interval, &mut self.correlation);
+        let reach = (SIDE_PEAK_US * 1e-6 * self.rate_hz).ceil() as i64;
+        let len = self.correlation.len() as i64;
+        let height = |k: i64| self.correlation[k.rem_euclid(len) as usize] * lock.sign;
+        let at = (-reach..=reach).max_by(|&i, &j| height(i).total_cmp(&height(j))).unwrap_or(0);
+        let side_us = at as f64 * 1e6 / self.rate_hz;
+        if side_us.abs() > 60.0 {
+            let other = measure(&self.observer.band(), &self.sums.interval, lock.sign, side_us);
+            if other.z > 8.0 && other.z > 1.15 * measured.z {
+                *measured = other;
+            }
+        }
+        let time_s = self.interval.mean_s();
+        let grid = Grid { time_s, span_s: WIDE_SPAN_S, side: WIDE_SIDE, step_ppm: WIDE_STEP_PPM, penalty: 0.0 };
+        self.pull_in.begin(grid);
+        self.stage = Stage::Widen;
+    }
+
+    fn widen(&mut self, best: &Best) {
+        let Some(lock) = &mut self.lock else { return };
+        self.stage = Stage::Update;
+        let off = best.lag.error_us.abs() > 60.0 || best.drift_ppm != 0.0;
+        if !(best.z > 7.5 && best.z > 1.25 * best.reference && off) {
+            lock.wide = (0, 0.0);
+            return;
+        }
+        let again = lock.wide.0 > 0 && (best.lag.error_us - lock.wide.1).abs() < 100.0;
+        lock.wide = (if again { lock.wide.0 + 1 } else { 1 }, best.lag.error_us);
+        if lock.wide.0 >= 2 {
+            let time_s = self.interval.mean_s();
+            let before_us = lock.filter.lag_us(time_s);
+            lock.filter.advance(time_s);
+            lock.filter.shift(best.lag.error_us, 40.0, best.drift_ppm, 40.0);
+            lock.wide = (0, 0.0);
+            let moved_us = lock.filter.lag_us(time_s) - before_us;
+            self.sums.rotate(moved_us);
+            self.end(true);
+        }
+    }
+
+    fn update(&mut self) {
+        let (Some(lock), Some(m)) = (&mut self.lock, self.measured.take()) else { return self.end(true) };
+        let correlation = m.real / f64::from(self.sums.interval_weight);
+        if m.z < WEAKEST_Z || m.variance > LARGEST_VARIANCE || correlation < self.threshold {
+            return self.end(false);
+        }
+        let time_s = self.interval.mean_s();
+        let before_us = lock.filter.lag_us(time_s);
+        let (lag_us, variance) = (before_us + m.error_us, m.variance + FLOOR_US2);
+        lock.filter.advance(time_s);
+        let update = lock.filter.update(lag_us, variance, Some(GATE));
+        if update.used {
+            lock.accepted(time_s);
+        } else {
+            lock.refuse(time_s, lag_us, variance, m.z, update.innovation_us);
+        }
+        let moved_us = lock.filter.lag_us(time_s) - before_us;
+        self.sums.rotate(moved_us);
+        self.end(true);
+    }
+}

@@ -1,0 +1,303 @@
+//! Follows a lag once it is known: observe, sum up, watch for jumps; [`crate::correct`] measures and corrects.
+//!
+//! Aligned frames give cross spectra, summed up over several lengths of time and turned on with every correction of
+//! the lag, so that long sums stay sharp. All of it in bounded steps, at most one transform each.
+
+use crate::correlate::Peak;
+use crate::jumps::{Jump, Reason, Watch};
+use crate::lock::Lock;
+use crate::measure::{Measurement, Peaks, energy, peaks};
+use crate::observe::Observer;
+use crate::pull_in::PullIn;
+use crate::streams::{MAX_LAG_S, Streams};
+use crate::sums::Sums;
+use realfft::num_complex::Complex32;
+
+/// An observation counts when its weight is at least this share of the strongest of the last seconds.
+const ACTIVE_SHARE: f32 = 0.1;
+const STRONGEST_MEMORY_S: f64 = 5.0;
+/// Lags within this of the largest that a frame can show are left to the correlator, frames.
+const EDGE: usize = 200;
+
+/// What the work of a hop does next.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Stage {
+    Idle,
+    FrameA,
+    FrameB,
+    Cross,
+    DetectShort,
+    DetectMiddle,
+    DetectLong,
+    Measure,
+    SidePeak,
+    Widen,
+    Update,
+    PullIn,
+}
+
+/// Times of the observations of an interval: their sum and number.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Times {
+    pub(crate) sum_s: f64,
+    pub(crate) count: u32,
+}
+
+impl Times {
+    pub(crate) fn mean_s(&self) -> f64 {
+        self.sum_s / f64::from(self.count.max(1))
+    }
+}
+
+/// Follows a lock.
+pub struct Follower {
+    pub(crate) observer: Observer,
+    pub(crate) pull_in: PullIn,
+    pub(crate) sums: Sums,
+    watch: Watch,
+    pub(crate) lock: Option<Lock>,
+    pub(crate) stage: Stage,
+    pub(crate) rate_hz: f64,
+    start_s: f64,
+    hop_s: f64,
+    frame_start: [i64; 2],
+    frame_time_s: f64,
+    fraction_us: f64,
+    strongest: f32,
+    /// Sound has come since the last look for jumps; and since the last measurement.
+    fresh: bool,
+    pub(crate) increment_active: bool,
+    pub(crate) increment: Times,
+    pub(crate) interval: Times,
+    pub(crate) measured: Option<Measurement>,
+    pub(crate) correlation: Vec<f32>,
+    pub(crate) threshold: f64,
+    silent_s: f64,
+    confidence: f32,
+}
+
+impl Follower {
+    /// For the given streams.
+    pub fn new(streams: &Streams) -> Self {
+        let rates = &streams.rates;
+        let observer = Observer::new(rates.fine_hz, rates.frame);
+        let band = observer.band();
+        let hop_s = observer.hop() as f64 / rates.fine_hz;
+        Self {
+            pull_in: PullIn::new(rates.fine_hz, rates.frame, &band),
+            sums: Sums::new(band, hop_s),
+            watch: Watch::default(),
+            lock: None,
+            stage: Stage::Idle,
+            rate_hz: rates.fine_hz,
+            start_s: streams.fine_start_s(),
+            hop_s,
+            frame_start: [0; 2],
+            frame_time_s: 0.0,
+            fraction_us: 0.0,
+            strongest: 0.0,
+            fresh: false,
+            increment_active: false,
+            increment: Times::default(),
+            interval: Times::default(),
+            measured: None,
+            correlation: vec![0.0; rates.frame],
+            threshold: 0.0,
+            silent_s: 0.0,
+            confidence: 0.0,
+            observer,
+        }
+    }
+
+    /// Frames of analysis from one observation to the next.
+    pub fn hop(&self) -> usize {
+        self.observer.hop()
+    }
+
+    /// Sets the correlation below which a measurement is not used, and stretches the memory.
+    pub fn set(&mut self, threshold: f64, memory: f64) {
+        self.threshold = threshold;
+        self.sums.set_memory(memory);
+    }
+
+    /// The lock.
+    pub fn current(&self) -> Option<&Lock> {
+        self.lock.as_ref()
+    }
+
+    /// Normalised correlation at the lag in use, 0 to 1.
+    pub fn confidence(&self) -> f32 {
+        self.confidence
+    }
+
+    /// Seconds since there was something to measure.
+    pub fn silent_s(&self) -> f64 {
+        self.silent_s
+    }
+
+    /// Follows a new lock.
+    pub fn lock_on(&mut self, lock: Lock) {
+        self.lock = Some(lock);
+        self.watch = Watch::default();
+        self.sums.clear();
+        self.pull_in.clear();
+        self.begin_interval();
+        self.silent_s = 0.0;
+        self.stage = Stage::Idle;
+    }
+
+    /// Lets the lock go.
+    pub fn unlock(&mut self) {
+        self.lock = None;
+        self.stage = Stage::Idle;
+        self.confidence = 0.0;
+    }
+
+    fn begin_interval(&mut self) {
+        self.increment = Times::default();
+        self.increment_active = false;
+        self.interval = Times::default();
+    }
+
+    /// True while a hop's work goes on.
+    pub fn is_busy(&self) -> bool {
+        self.stage != Stage::Idle
+    }
+
+    /// Starts the work on the newest aligned pair of frames.
+    pub fn begin(&mut self, streams: &Streams) {
+        let Some(lock) = &self.lock else { return };
+        let len = self.observer.len() as i64;
+        let [a_count, b_count] = [streams.a.fine.count(), streams.b.fine.count()];
+        let time_of = |b_start: i64| (b_start as f64 + len as f64 / 2.0) / self.rate_hz + self.start_s;
+        let newest_us = lock.filter.lag_us(time_of(b_count - len));
+        if (newest_us - streams.trim_us()).abs() > MAX_LAG_S * 1e6 {
+            self.unlock();
+            return;
+        }
+        let shift = (newest_us * 1e-6 * self.rate_hz).round() as i64;
+        let b_start = (a_count + shift).min(b_count) - len;
+        let a_start = b_start - shift;
+        if a_start < 0 || b_start < 0 {
+            return;
+        }
+        self.frame_start = [a_start, b_start];
+        self.frame_time_s = time_of(b_start);
+        self.fraction_us = lock.filter.lag_us(self.frame_time_s) - shift as f64 * 1e6 / self.rate_hz;
+        self.stage = Stage::FrameA;
+    }
+
+    /// Does the next bounded piece of work; gives a jump when one was made.
+    pub fn step(&mut self, streams: &Streams) -> Option<Jump> {
+        match self.stage {
+            Stage::Idle => {}
+            Stage::FrameA => {
+                self.observer.transform(0, &streams.a.fine, self.frame_start[0]);
+                self.stage = Stage::FrameB;
+            }
+            Stage::FrameB => {
+                self.observer.transform(1, &streams.b.fine, self.frame_start[1]);
+                self.stage = Stage::Cross;
+            }
+            Stage::Cross => self.cross(),
+            Stage::DetectShort => {
+                let (p, scale) = self.peaks(|s| &s.short);
+                let (correlation, rate_hz) = (&self.correlation, self.rate_hz);
+                let jump = self.watch.short(&p, |us| highest_near(correlation, rate_hz, us, scale));
+                self.stage = if self.watch.is_gone() { Stage::DetectMiddle } else { Stage::DetectLong };
+                return self.jump(jump);
+            }
+            Stage::DetectMiddle => {
+                let (p, _) = self.peaks(|s| &s.middle);
+                self.stage = Stage::DetectLong;
+                return self.jump(Watch::middle(&p));
+            }
+            Stage::DetectLong => {
+                let (p, _) = self.peaks(|s| &s.long);
+                self.update_confidence();
+                self.stage = Stage::Measure;
+                let jump = self.watch.long(&p);
+                return self.jump(jump);
+            }
+            _ => self.correct(),
+        }
+        None
+    }
+
+    /// Adds the observation just made to the sums, where there is sound in it.
+    fn cross(&mut self) {
+        let (cross, weight) = self.observer.cross(self.fraction_us);
+        let fade = (-self.hop_s / STRONGEST_MEMORY_S).exp() as f32;
+        self.strongest = weight.max(self.strongest * fade);
+        self.increment.sum_s += self.frame_time_s;
+        self.increment.count += 1;
+        let active = weight > ACTIVE_SHARE * self.strongest;
+        if active {
+            self.sums.add(cross, weight);
+            self.fresh = true;
+            self.increment_active = true;
+        }
+        self.silent_s = if active { 0.0 } else { self.silent_s + self.hop_s };
+        let Some(lock) = &mut self.lock else { return };
+        lock.unmeasured_s += if active { self.hop_s } else { 0.0 };
+        if lock.is_hopeless() {
+            self.unlock();
+        } else if self.increment.count.is_multiple_of(2) && self.fresh {
+            self.fresh = false;
+            self.stage = Stage::DetectShort;
+        } else {
+            self.stage = Stage::Measure;
+        }
+    }
+
+    /// The peaks of one of the sums, and what makes its correlation standard deviations. Leaves the correlation.
+    fn peaks(&mut self, of: impl Fn(&Sums) -> &Vec<Complex32>) -> (Peaks, f32) {
+        let sum = of(&self.sums);
+        self.observer.correlation(sum, &mut self.correlation);
+        peaks(&self.correlation, energy(sum), self.rate_hz, EDGE)
+    }
+
+    fn update_confidence(&mut self) {
+        let sign = self.lock.map_or(1.0, |l| l.sign);
+        let real: f32 = self.sums.middle.iter().map(|z| z.re).sum();
+        self.confidence = (sign * real / (self.sums.middle_weight + 1e-9)).clamp(0.0, 1.0);
+    }
+
+    /// Looks at what the correlator sees at the lag tracked and elsewhere.
+    pub fn watch_far(&mut self, now_s: f64, here: f32, elsewhere: &Peak, lag_us: f64) -> Option<Jump> {
+        let lock = self.lock.as_mut()?;
+        if here > 9.0 && here > 1.35 * elsewhere.z {
+            lock.sure = true;
+        }
+        let shift_us = lag_us - lock.filter.lag_us(now_s);
+        let jump = self.watch.far(here, elsewhere, shift_us, lock.sure);
+        self.jump(jump)
+    }
+
+    fn jump(&mut self, jump: Option<Jump>) -> Option<Jump> {
+        let (jump, lock) = (jump?, self.lock.as_mut()?);
+        lock.jump(&jump, self.frame_time_s);
+        self.watch.jumped(jump.shift_us);
+        self.pull_in.clear();
+        self.begin_interval();
+        if jump.reason == Reason::Far {
+            self.sums.clear();
+        } else {
+            self.sums.jump(jump.shift_us);
+        }
+        self.stage = Stage::Idle;
+        Some(jump)
+    }
+}
+
+/// The highest value within three frames of a lag, as shift (us), height and polarity; None near the range's edge.
+fn highest_near(correlation: &[f32], rate_hz: f64, lag_us: f64, scale: f32) -> Option<(f64, f32, f32)> {
+    let len = correlation.len() as i64;
+    let centre = (lag_us * 1e-6 * rate_hz).round() as i64;
+    if centre.abs() > len / 2 - EDGE as i64 - 20 {
+        return None;
+    }
+    let value = |k: i64| correlation[k.rem_euclid(len) as usize];
+    let at = (centre - 3..=centre + 3).max_by(|&i, &j| value(i).abs().total_cmp(&value(j).abs()))?;
+    Some((at as f64 * 1e6 / rate_hz, value(at).abs() * scale, value(at).signum()))
+}

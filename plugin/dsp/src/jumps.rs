@@ -1,0 +1,157 @@
+//! Has the sound moved? Decides from the peaks of the sums.
+//!
+//! Places where the sound was before need the least evidence (a talker's earlier position); then the short sum, the
+//! middle one once the sound at the lag tracked is gone, the long one, and the correlator for what is farther off.
+
+use crate::correlate::Peak;
+use crate::measure::Peaks;
+
+/// Why a jump is believed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reason {
+    /// A place where the sound was before.
+    Known,
+    /// The short sum.
+    Short,
+    /// The sound at the lag tracked is gone.
+    Gone,
+    /// The long sum.
+    Long,
+    /// The correlator.
+    Far,
+}
+
+/// A jump of the lag.
+#[derive(Clone, Copy, Debug)]
+pub struct Jump {
+    /// By how much, us.
+    pub shift_us: f64,
+    /// Polarity at the new place.
+    pub sign: f32,
+    /// Why.
+    pub reason: Reason,
+}
+
+/// A proposal must come back at the same place before it counts.
+#[derive(Clone, Copy, Debug, Default)]
+struct Repeated {
+    times: u32,
+    at_us: f64,
+}
+
+impl Repeated {
+    /// Counts a proposal at `at_us`; says how often in a row it stood there (within `within_us`).
+    fn again(&mut self, at_us: f64, within_us: f64) -> u32 {
+        self.times = if self.times > 0 && (self.at_us - at_us).abs() < within_us { self.times + 1 } else { 1 };
+        self.at_us = at_us;
+        self.times
+    }
+
+    fn clear(&mut self) {
+        self.times = 0;
+    }
+}
+
+/// Places remembered.
+const REMEMBERED: usize = 6;
+/// A remembered place nearer than this is the present one, us.
+const SAME_PLACE_US: f64 = 150.0;
+
+/// What was seen so far.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Watch {
+    /// Earlier places against the present one, us, newest last.
+    places: [f64; REMEMBERED],
+    known_places: usize,
+    known: Repeated,
+    short: Repeated,
+    long: Repeated,
+    far: Repeated,
+    gone: u32,
+}
+
+impl Watch {
+    /// Looks at the short sum; `height_near(us)` gives the place, height and polarity of the highest value within
+    /// three frames of a lag, where it is inside the range.
+    pub fn short(&mut self, p: &Peaks, height_near: impl Fn(f64) -> Option<(f64, f32, f32)>) -> Option<Jump> {
+        self.gone = if p.here < 3.2 { self.gone + 1 } else { 0 };
+        let mut seen = false;
+        for place_us in self.places[..self.known_places].iter().rev() {
+            let Some((shift_us, z, sign)) = height_near(*place_us) else { continue };
+            if z > 4.5 && z > 1.25 * p.here && z > 0.8 * p.elsewhere {
+                if self.known.again(*place_us, 150.0) >= 2 {
+                    return Some(Jump { shift_us, sign, reason: Reason::Known });
+                }
+                seen = true;
+                break;
+            }
+        }
+        if !seen {
+            self.known.clear();
+        }
+        if p.elsewhere > 6.0 && p.elsewhere > 1.4 * p.here {
+            let clear = p.elsewhere > 9.0 && p.elsewhere > 1.6 * p.here;
+            if self.short.again(p.shift_us, 200.0) >= if clear { 2 } else { 4 } {
+                return Some(Jump { shift_us: p.shift_us, sign: p.sign, reason: Reason::Short });
+            }
+        } else {
+            self.short.clear();
+        }
+        None
+    }
+
+    /// Whether the sound at the lag tracked has been missing for a while.
+    pub fn is_gone(&self) -> bool {
+        self.gone >= 6
+    }
+
+    /// Looks at the middle sum; asked once the sound is gone.
+    pub fn middle(p: &Peaks) -> Option<Jump> {
+        (p.elsewhere > 6.0 && p.elsewhere > 1.3 * p.here).then_some(Jump {
+            shift_us: p.shift_us,
+            sign: p.sign,
+            reason: Reason::Gone,
+        })
+    }
+
+    /// Looks at the long sum.
+    pub fn long(&mut self, p: &Peaks) -> Option<Jump> {
+        if p.elsewhere > 6.0 && p.elsewhere > 1.15 * p.here && p.shift_us.abs() < 20_000.0 {
+            if self.long.again(p.shift_us, 200.0) >= 8 {
+                return Some(Jump { shift_us: p.shift_us, sign: p.sign, reason: Reason::Long });
+            }
+        } else {
+            self.long.clear();
+        }
+        None
+    }
+
+    /// Looks at the correlator: `here` is its height at the lag tracked, `shift_us` from there to the other peak.
+    pub fn far(&mut self, here: f32, elsewhere: &Peak, shift_us: f64, trusted: bool) -> Option<Jump> {
+        let (least, ratio) = if trusted { (7.5, 1.5) } else { (6.0, 1.12) };
+        if elsewhere.z > least && elsewhere.z > ratio * here {
+            if self.far.again(shift_us, 400.0) >= 4 {
+                return Some(Jump { shift_us, sign: elsewhere.sign, reason: Reason::Far });
+            }
+        } else {
+            self.far.clear();
+        }
+        None
+    }
+
+    /// A jump has been made: remembers the place left.
+    pub fn jumped(&mut self, shift_us: f64) {
+        let mut kept = [0.0; REMEMBERED + 1];
+        let mut n = 0;
+        for place in self.places[..self.known_places].iter().map(|p| p - shift_us).chain([-shift_us]) {
+            if place.abs() > SAME_PLACE_US {
+                kept[n] = place;
+                n += 1;
+            }
+        }
+        let first = n.saturating_sub(REMEMBERED);
+        *self = Self::default();
+        self.known_places = n - first;
+        self.places[..n - first].copy_from_slice(&kept[first..n]);
+    }
+}

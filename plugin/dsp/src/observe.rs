@@ -1,0 +1,117 @@
+//! One pair of aligned frames becomes one weighted cross spectrum.
+//!
+//! Signal model: after the shift by the lag tracked, both frames hold the same sound, each with its own noise and
+//! reverberation. The phase of the cross spectrum then shows what is left of the lag: omega times the error. Each
+//! bin is normalised and weighted by psi = xa xb / (1 + xa + xb), its signal-to-noise ratios, so that a bin counts
+//! for what its phase is worth. The whole frames of the shift are taken by index and the fraction by phase, so
+//! the measurement does not depend on the interpolator of the output.
+
+use crate::history::History;
+use crate::presence::{Noise, Reverberation, powers};
+use crate::spectrum::{Band, Transform};
+use crate::window::hann;
+use realfft::num_complex::Complex32;
+
+/// Lowest and highest frequency used, Hz.
+const BAND_HZ: (f64, f64) = (120.0, 7200.0);
+/// Noise memory, frames of analysis.
+const NOISE_STEPS: f32 = 10.0;
+/// A bin's signal-to-noise ratio counts up to this; beyond, reverberation and not noise decides.
+const MAX_RATIO: f32 = 10.0;
+/// Steps from one frame of analysis to the next that does not overlap.
+const OVERLAP: usize = 4;
+
+/// Makes cross spectra.
+pub struct Observer {
+    window: Vec<f32>,
+    transform: Transform,
+    band: Band,
+    noise: [Noise; 2],
+    reverberation: [Reverberation; 2],
+    frames: Vec<f32>,
+    power: Vec<f32>,
+    spectrum: [Vec<Complex32>; 2],
+    ratio: [Vec<f32>; 2],
+    cross: Vec<Complex32>,
+}
+
+impl Observer {
+    /// For streams of `rate_hz`, frames of `len`.
+    pub fn new(rate_hz: f64, len: usize) -> Self {
+        let band = Band::new(rate_hz, len, BAND_HZ.0, BAND_HZ.1);
+        let bins = len / 2 + 1;
+        let noise = || Noise::new(bins, NOISE_STEPS);
+        let reverberation = || Reverberation::new(bins, (len / OVERLAP) as f64 / rate_hz, OVERLAP);
+        Self {
+            window: hann(len),
+            transform: Transform::new(len),
+            band,
+            noise: [noise(), noise()],
+            reverberation: [reverberation(), reverberation()],
+            frames: vec![0.0; len],
+            power: vec![0.0; bins],
+            spectrum: [band.zeros(), band.zeros()],
+            ratio: [vec![0.0; band.len], vec![0.0; band.len]],
+            cross: band.zeros(),
+        }
+    }
+
+    /// The bins used.
+    pub fn band(&self) -> Band {
+        self.band
+    }
+
+    /// Frames of analysis from one observation to the next.
+    pub fn hop(&self) -> usize {
+        self.frames.len() / OVERLAP
+    }
+
+    /// Frames of one observation.
+    pub fn len(&self) -> usize {
+        self.frames.len()
+    }
+
+    /// Forgets noise and reverberation.
+    pub fn clear(&mut self) {
+        self.noise.iter_mut().for_each(Noise::clear);
+        self.reverberation.iter_mut().for_each(Reverberation::clear);
+    }
+
+    /// Transforms a microphone's frame (0: A, 1: B) that begins at `start`.
+    pub fn transform(&mut self, microphone: usize, stream: &History, start: i64) {
+        let frames = stream.window(start, self.frames.len());
+        for (f, (x, w)) in self.frames.iter_mut().zip(frames.iter().zip(&self.window)) {
+            *f = x * w;
+        }
+        let bins = self.transform.forward(&mut self.frames);
+        powers(bins, &mut self.power);
+        self.spectrum[microphone].copy_from_slice(&bins[self.band.first..self.band.first + self.band.len]);
+        self.noise[microphone].step(&self.power);
+        let noise = self.noise[microphone].power();
+        let (late, decay) = self.reverberation[microphone].late();
+        for (k, x) in self.ratio[microphone].iter_mut().enumerate() {
+            let bin = self.band.first + k;
+            *x = (self.power[bin] / (noise[bin] + late[bin] * decay) - 1.0).clamp(0.0, MAX_RATIO);
+        }
+        self.reverberation[microphone].step(&self.power);
+    }
+
+    /// The cross spectrum of the frames transformed last, B moved back by `fraction_us`, and the sum of its weights.
+    pub fn cross(&mut self, fraction_us: f64) -> (&[Complex32], f32) {
+        let ([fa, fb], [xa, xb]) = (&self.spectrum, &self.ratio);
+        let mut sum = 0.0;
+        let cross = &mut self.cross;
+        self.band.phasors(fraction_us, |k, p| {
+            let psi = xa[k] * xb[k] / (1.0 + xa[k] + xb[k]);
+            let z = fa[k].conj() * fb[k];
+            cross[k] = z * p * (psi / (z.norm_sqr().sqrt() + 1e-30));
+            sum += psi;
+        });
+        (&self.cross, sum)
+    }
+
+    /// Correlation over lag of a sum of cross spectra, as long as a frame: lag 0 first, negative lags at the end.
+    pub fn correlation(&mut self, sum: &[Complex32], into: &mut [f32]) {
+        self.transform.inverse(self.band.first, sum, into);
+    }
+}

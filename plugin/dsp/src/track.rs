@@ -1,0 +1,185 @@
+//! Finds the lag, follows it, notices when it jumps, and lets it go when it was wrong.
+//!
+//! Searching: the correlator's winners vote for a lag. Following: see [`crate::follow`]. This file hands out the work
+//! in bounded steps, so many each quantum, counted in frames: the same for every block size.
+//!
+//! Lags are those of B's own timeline (see [`crate::streams`]), in us; times are seconds on B's clock.
+
+use crate::acquire::{Candidate, Votes};
+use crate::correlate::{Aim, BLOCK, Correlator, Finding};
+use crate::follow::Follower;
+use crate::jumps::Reason;
+use crate::kalman::LagFilter;
+use crate::lock::Lock;
+use crate::streams::{QUANTUM, Streams};
+
+/// The correlator's memory while searching or not yet sure, and while tracking, s.
+const SEARCH_MEMORY_S: f64 = 2.5;
+const WATCH_MEMORY_S: f64 = 1.2;
+/// The correlator's lag is about as old as half its memory; the drift is not known yet.
+const FOUND_AGE_S: f64 = 0.3;
+const FOUND_SD_US: f64 = 150.0;
+const FOUND_DRIFT_SD_PPM: f64 = 300.0;
+/// Steps of a hop's work at most: three for the frame, three to watch for jumps, two to measure and a search over 29
+/// drifts.
+const STEPS_PER_HOP: usize = 40;
+
+/// What the controls ask of the tracker.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Settings {
+    /// Largest lag searched, us.
+    pub limit_us: f64,
+    /// Correlation below which a measurement is not used.
+    pub threshold: f64,
+    /// Memory of the correlation against the default.
+    pub memory: f64,
+    /// Measure nothing.
+    pub hold: bool,
+}
+
+/// Follows the lag.
+pub struct Tracker {
+    correlator: Correlator,
+    follower: Follower,
+    votes: Votes,
+    settings: Settings,
+    /// Trim in whole frames of the correlator at the last block, and what it adds to that block's lags.
+    trim_coarse: i64,
+    block_trim_us: f64,
+    steps: [usize; 2],
+}
+
+impl Tracker {
+    /// For the given streams.
+    pub fn new(streams: &Streams, settings: Settings) -> Self {
+        let rates = &streams.rates;
+        let correlator = Correlator::new(rates.coarse_hz, 1.0);
+        let follower = Follower::new(streams);
+        let hop_quanta = follower.hop() / QUANTUM;
+        let block_quanta = BLOCK * rates.coarse_factor / QUANTUM;
+        let steps = [STEPS_PER_HOP.div_ceil(hop_quanta), correlator.steps_per_block().div_ceil(block_quanta)];
+        let mut tracker =
+            Self { correlator, follower, votes: Votes::default(), settings, trim_coarse: 0, block_trim_us: 0.0, steps };
+        tracker.apply(settings);
+        tracker
+    }
+
+    /// Takes new settings.
+    pub fn set(&mut self, settings: Settings) {
+        if settings != self.settings {
+            self.apply(settings);
+        }
+    }
+
+    fn apply(&mut self, settings: Settings) {
+        self.settings = settings;
+        self.correlator.set_limit_us(settings.limit_us);
+        self.follower.set(settings.threshold, settings.memory);
+    }
+
+    /// Forgets everything.
+    pub fn reset(&mut self) {
+        self.correlator.clear();
+        self.follower.unlock();
+        self.votes = Votes::default();
+    }
+
+    /// Starts from a lag and drift known from before.
+    pub fn restore(&mut self, lock: Lock) {
+        self.correlator.forget(0.0);
+        self.follower.lock_on(lock);
+    }
+
+    /// The lock in use.
+    pub fn lock(&self) -> Option<&Lock> {
+        self.follower.current()
+    }
+
+    /// What the follower knows besides.
+    pub fn follower(&self) -> &Follower {
+        &self.follower
+    }
+
+    /// Does the work of one quantum, [`QUANTUM`] frames after the last.
+    pub fn quantum(&mut self, streams: &Streams) {
+        if self.settings.hold {
+            return;
+        }
+        let count = streams.a.fine.count();
+        if count % self.follower.hop() as i64 == 0 && self.lock().is_some() {
+            while self.follower.is_busy() {
+                self.follow(streams);
+            }
+            self.follower.begin(streams);
+        }
+        if count % (BLOCK * streams.rates.coarse_factor) as i64 == 0 {
+            while self.correlator.is_busy() {
+                self.correlate(streams);
+            }
+            self.begin_block(streams);
+        }
+        for _ in 0..self.steps[0] {
+            self.follow(streams);
+        }
+        for _ in 0..self.steps[1] {
+            self.correlate(streams);
+        }
+    }
+
+    fn follow(&mut self, streams: &Streams) {
+        if let Some(jump) = self.follower.step(streams) {
+            // The correlator's sums belong to the old place.
+            if jump.reason != Reason::Far {
+                self.correlator.forget(0.1);
+            }
+        }
+    }
+
+    fn begin_block(&mut self, streams: &Streams) {
+        let trim = streams.trim_coarse();
+        let moved = trim - self.trim_coarse;
+        self.trim_coarse = trim;
+        self.block_trim_us = trim as f64 / streams.rates.coarse_hz * 1e6;
+        let start = streams.a.coarse.count() - BLOCK as i64;
+        let (aim, memory_s) = match self.lock() {
+            None => (Aim::Search, SEARCH_MEMORY_S),
+            Some(lock) => {
+                let lag_us = lock.filter.lag_us(self.now_s(streams)) - self.block_trim_us;
+                let aim = Aim::Watch { drift_ppm: lock.filter.drift_ppm(), lag_us };
+                (aim, if lock.sure { WATCH_MEMORY_S } else { SEARCH_MEMORY_S })
+            }
+        };
+        self.correlator.begin(aim, start, start + trim, moved, memory_s * self.settings.memory.clamp(0.5, 2.0));
+    }
+
+    /// Now, on B's clock.
+    fn now_s(&self, streams: &Streams) -> f64 {
+        streams.b.fine.count() as f64 / streams.rates.fine_hz + streams.fine_start_s()
+    }
+
+    fn correlate(&mut self, streams: &Streams) {
+        let Some(finding) = self.correlator.step(&streams.a.coarse, &streams.b.coarse) else { return };
+        let now_s = self.now_s(streams);
+        match finding {
+            Finding::Search { .. } if self.lock().is_none() => {
+                if let Some(found) = self.votes.take(now_s, &finding, self.block_trim_us) {
+                    self.lock_on(&found, now_s);
+                }
+            }
+            Finding::Watch { here, elsewhere } => {
+                let lag_us = elsewhere.lag_us + self.block_trim_us;
+                self.follower.watch_far(now_s, here, &elsewhere, lag_us);
+            }
+            Finding::Search { .. } => {}
+        }
+    }
+
+    fn lock_on(&mut self, found: &Candidate, now_s: f64) {
+        self.correlator.follow(found.drift);
+        self.votes = Votes::default();
+        // Where B is early, the newest aligned sound is older by that.
+        let time_s = now_s + (found.lag_us - self.block_trim_us).min(0.0) * 1e-6 - FOUND_AGE_S;
+        let filter = LagFilter::new(time_s, found.lag_us, FOUND_SD_US, 0.0, FOUND_DRIFT_SD_PPM);
+        self.follower.lock_on(Lock::new(filter, found.sign, found.sure));
+    }
+}
