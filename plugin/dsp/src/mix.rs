@@ -1,36 +1,373 @@
-//! temp
+//! The last stage: two aligned microphones become one sound.
+//!
+//! Problem: put A and B together by the weights of [`crate::weigh`] so that no change is heard as such: of weights,
+//! of mode, of trust in the alignment, of a microphone that dies. Every such change gives new target gains, which are
+//! reached by a straight ramp of [`FRAME_S`]. Powers are counted over frames of the same length, counted from the
+//! first frame on, so that the output does not depend on how the sound is cut into calls. No alignment here, and no
+//! polarity: B comes with both done.
+
 use crate::params::Mode;
-pub struct Levels {
-    pub level_ratio: f32,
-    pub noise_ratio: f32,
-}
+use crate::speech::{Ear, FRAME_S};
+pub use crate::weigh::Levels;
+use crate::weigh::Weigher;
+
+/// Speech-to-noise ratio of B alone from which it may replace A alone: 9 dB.
+const B_GOOD: f64 = 8.0;
+/// Speech-to-noise ratio of A alone below which B may replace it: 3 dB, that is, there is nothing to hear in A.
+const A_USELESS: f64 = 2.0;
+/// Time for which one microphone has to be the better one before it is changed for the other, s. Only with this
+/// patience a talker who pauses in A is not taken for a broken A.
+const PATIENCE_S: f64 = 5.0;
+
+/// What the mixer is told about the frames of a call.
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct MixFeed {
+    /// B is aligned and the lock is trusted: the two may be added.
     pub aligned: bool,
+    /// How the two are put together.
     pub mode: Mode,
+    /// False: A alone.
     pub enabled: bool,
+    /// Normalised correlation of the pair, 0 to 1.
     pub correlation: f32,
 }
-pub struct Mixer {
-    w: f32,
+
+/// Which microphone plays while they are not aligned.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Alone {
+    A,
+    B,
 }
+
+/// Merges two aligned streams.
+pub struct Mixer {
+    frame_len: u32,
+    frame_pos: u32,
+    sum_aa: f64,
+    sum_bb: f64,
+    sum_ab: f64,
+    ear_a: Ear,
+    ear_b: Ear,
+    weigher: Weigher,
+    alone: Alone,
+    doubt_frames: u32,
+    patience_frames: u32,
+    feed: MixFeed,
+    target: [f32; 2],
+    start: [f32; 2],
+    ramp_pos: u32,
+}
+
 impl Mixer {
-    pub fn new(_r: f64) -> Self {
-        Self { w: 0.0 }
+    /// A mixer for streams of `rate_hz` (8000 to 192000). Allocates.
+    pub fn new(rate_hz: f64) -> Self {
+        Self {
+            frame_len: (rate_hz * FRAME_S).round().max(1.0) as u32,
+            frame_pos: 0,
+            sum_aa: 0.0,
+            sum_bb: 0.0,
+            sum_ab: 0.0,
+            ear_a: Ear::default(),
+            ear_b: Ear::default(),
+            weigher: Weigher::default(),
+            alone: Alone::A,
+            doubt_frames: 0,
+            patience_frames: (PATIENCE_S / FRAME_S) as u32,
+            feed: MixFeed { aligned: false, mode: Mode::default(), enabled: true, correlation: 0.0 },
+            target: [1.0, 0.0],
+            start: [1.0, 0.0],
+            ramp_pos: u32::MAX,
+        }
     }
+
+    /// Frames by which the output is later than the input: none. Audio thread.
     pub fn latency_frames(&self) -> usize {
         0
     }
-    pub fn process(&mut self, a: &[f32], b: &[f32], out: &mut [f32], f: &MixFeed) {
-        for i in 0..out.len() {
-            let t = if f.aligned { 0.5 } else { 0.0 };
-            self.w += (t - self.w) * 0.001;
-            out[i] = a[i] * (1.0 - self.w) + b[i] * self.w;
+
+    /// Merges `a` and `b` (aligned, with polarity applied) into `out`; the shortest slice counts. A change of `feed`
+    /// starts a ramp at the first frame of the call. Audio thread: no allocation, no panic.
+    pub fn process(&mut self, a: &[f32], b: &[f32], out: &mut [f32], feed: &MixFeed) {
+        if *feed != self.feed {
+            self.feed = *feed;
+            self.aim();
+        }
+        for ((&a, &b), out) in a.iter().zip(b).zip(out.iter_mut()) {
+            let [gain_a, gain_b] = self.gains_now();
+            *out = gain_a * a + gain_b * b;
+            self.ramp_pos = self.ramp_pos.saturating_add(1);
+            let (a, b) = (f64::from(a), f64::from(b));
+            self.sum_aa += a * a;
+            self.sum_bb += b * b;
+            self.sum_ab += a * b;
+            self.frame_pos += 1;
+            if self.frame_pos == self.frame_len {
+                self.end_frame();
+            }
         }
     }
+
+    /// Share of B in the sum, 0 to 1. Audio thread.
     pub fn weight_of_b(&self) -> f32 {
-        self.w
+        let level = self.weigher.levels().level_ratio as f32;
+        let [a, b] = [self.target[0], self.target[1] * level];
+        b / (a + b).max(1e-9)
     }
+
+    /// What was learnt about the two microphones. Audio thread.
     pub fn levels(&self) -> Levels {
-        Levels { level_ratio: 1.0, noise_ratio: 1.0 }
+        self.weigher.levels()
+    }
+
+    /// Starts from what another mixer learnt. Audio thread.
+    pub fn restore(&mut self, levels: &Levels) {
+        self.weigher.restore(levels);
+    }
+
+    fn gains_now(&self) -> [f32; 2] {
+        if self.ramp_pos >= self.frame_len {
+            return self.target;
+        }
+        let x = (self.ramp_pos + 1) as f32 / self.frame_len as f32;
+        [0, 1].map(|i| self.start[i] + x * (self.target[i] - self.start[i]))
+    }
+
+    fn end_frame(&mut self) {
+        let per_frame = 1.0 / f64::from(self.frame_len);
+        let (power_a, power_b, cross) = (self.sum_aa * per_frame, self.sum_bb * per_frame, self.sum_ab * per_frame);
+        self.frame_pos = 0;
+        (self.sum_aa, self.sum_bb, self.sum_ab) = (0.0, 0.0, 0.0);
+        self.ear_a.hear(power_a);
+        self.ear_b.hear(power_b);
+        if self.feed.aligned && !self.ear_a.is_dead() && !self.ear_b.is_dead() {
+            self.weigher.learn(power_a, power_b, cross, &self.ear_a, &self.ear_b);
+        }
+        self.judge_alone();
+        self.aim();
+    }
+
+    /// Changes the microphone that plays alone, if the other one has been clearly better for long.
+    fn judge_alone(&mut self) {
+        let (snr_a, snr_b) = (self.ear_a.speech_to_noise(), self.ear_b.speech_to_noise());
+        let doubt = match self.alone {
+            Alone::A => snr_a < A_USELESS && snr_b > B_GOOD,
+            Alone::B => snr_a > A_USELESS,
+        };
+        let counted = self.ear_a.is_speaking() || self.ear_b.is_speaking();
+        if !doubt {
+            self.doubt_frames = 0;
+        } else if counted {
+            self.doubt_frames += 1;
+            if self.doubt_frames >= self.patience_frames {
+                self.doubt_frames = 0;
+                self.alone = if self.alone == Alone::A { Alone::B } else { Alone::A };
+            }
+        }
+    }
+
+    /// Starts the ramp to the gains that are right now.
+    fn aim(&mut self) {
+        let now = self.gains_now();
+        let target = self.wanted_gains();
+        if target == self.target && self.ramp_pos >= self.frame_len {
+            return;
+        }
+        self.start = now;
+        self.target = target;
+        self.ramp_pos = 0;
+    }
+
+    fn wanted_gains(&self) -> [f32; 2] {
+        if !self.feed.enabled {
+            return [1.0, 0.0];
+        }
+        let levels = self.weigher.levels();
+        let b_alone = [0.0, (1.0 / levels.level_ratio.clamp(0.1, 10.0)) as f32];
+        let (dead_a, dead_b) = (self.ear_a.is_dead(), self.ear_b.is_dead());
+        match self.feed.mode {
+            Mode::OnlyA => [1.0, 0.0],
+            Mode::OnlyB => [0.0, 1.0],
+            _ if dead_a && dead_b => self.target,
+            _ if dead_b => [1.0, 0.0],
+            _ if dead_a => b_alone,
+            _ if !self.feed.aligned => match self.alone {
+                Alone::A => [1.0, 0.0],
+                Alone::B => b_alone,
+            },
+            Mode::Average => [0.5, 0.5],
+            Mode::Weighted | Mode::Banded => levels.shares().map(|w| w as f32),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const RATE: f64 = 16_000.0;
+
+    /// Noise of variance 1, a different one for every seed.
+    struct Noise(u64);
+    impl Noise {
+        fn next(&mut self) -> f32 {
+            let mut sum = 0.0;
+            for _ in 0..3 {
+                self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+                sum += (self.0 >> 40) as f32 / (1 << 23) as f32 - 1.0;
+            }
+            sum
+        }
+        fn take(&mut self, n: usize, level: f32) -> Vec<f32> {
+            (0..n).map(|_| level * self.next()).collect()
+        }
+    }
+
+    /// Low-pass noise in bursts of 0.5 s with pauses of 0.25 s, like syllables and words.
+    fn talk(n: usize, seed: u64) -> Vec<f32> {
+        let mut noise = Noise(seed);
+        let mut y = 0.0;
+        (0..n)
+            .map(|i| {
+                y += 0.2 * (noise.next() - y);
+                let beat = (i as f64 / RATE) % 0.75;
+                if beat < 0.5 { y * (0.6 - 0.4 * (i as f64 / RATE * 40.0).cos() as f32) } else { 0.0 }
+            })
+            .collect()
+    }
+
+    fn add(x: &[f32], gain: f32, y: &[f32]) -> Vec<f32> {
+        x.iter().zip(y).map(|(x, y)| gain * x + y).collect()
+    }
+
+    fn feed() -> MixFeed {
+        MixFeed { aligned: true, mode: Mode::Weighted, enabled: true, correlation: 0.9 }
+    }
+
+    fn run(a: &[f32], b: &[f32], feed: MixFeed) -> Vec<f32> {
+        let mut out = vec![0.0; a.len()];
+        Mixer::new(RATE).process(a, b, &mut out, &feed);
+        out
+    }
+
+    /// Speech-to-noise ratio of `y` against the clean `s`, dB, free of `y`'s gain.
+    fn snr_db(s: &[f32], y: &[f32]) -> f64 {
+        let dot = |x: &[f32], y: &[f32]| x.iter().zip(y).map(|(x, y)| f64::from(*x) * f64::from(*y)).sum::<f64>();
+        let wanted = dot(s, y) * dot(s, y) / dot(s, s);
+        10.0 * (wanted / (dot(y, y) - wanted).max(1e-9 * wanted)).log10()
+    }
+
+    fn seconds(s: f64) -> usize {
+        (s * RATE) as usize
+    }
+
+    #[test]
+    fn two_equal_microphones_gain_3_db() {
+        let n = seconds(12.0);
+        let s = talk(n, 1);
+        let a = add(&s, 1.0, &Noise(2).take(n, 0.05));
+        let b = add(&s, 1.0, &Noise(3).take(n, 0.05));
+        let out = run(&a, &b, feed());
+        let late = seconds(4.0)..n;
+        let gain = snr_db(&s[late.clone()], &out[late.clone()]) - snr_db(&s[late.clone()], &a[late]);
+        assert!((2.8..3.3).contains(&gain), "gain {gain} dB");
+    }
+
+    #[test]
+    fn a_microphone_35_db_worse_costs_less_than_a_tenth_of_a_decibel() {
+        let n = seconds(12.0);
+        let s = talk(n, 1);
+        let good = add(&s, 1.0, &Noise(2).take(n, 0.02));
+        let bad = add(&s, 1.0, &Noise(3).take(n, 1.1));
+        let late = seconds(4.0)..n;
+        let alone = snr_db(&s[late.clone()], &good[late.clone()]);
+        for (a, b) in [(&good, &bad), (&bad, &good)] {
+            let out = run(a, b, feed());
+            let loss = alone - snr_db(&s[late.clone()], &out[late.clone()]);
+            assert!(loss < 0.1, "loss {loss} dB");
+        }
+    }
+
+    #[test]
+    fn an_unrelated_b_stays_60_db_under_a() {
+        let n = seconds(20.0);
+        let a = add(&talk(n, 1), 1.0, &Noise(2).take(n, 0.02));
+        let b = add(&talk(n, 9), 4.0, &Noise(3).take(n, 0.002));
+        let out = run(&a, &b, MixFeed { aligned: false, ..feed() });
+        assert_eq!(out, a);
+    }
+
+    #[test]
+    fn where_a_is_dead_b_plays_within_40_ms() {
+        let n = seconds(8.0);
+        let s = talk(n, 1);
+        let died = seconds(6.1);
+        for (level_of_dead, limit_s) in [(0.0, 0.025), (1e-5, 0.055)] {
+            let mut a = add(&s, 1.0, &Noise(2).take(n, 0.02));
+            let b = add(&s, 1.0, &Noise(3).take(n, 0.02));
+            let rest = Noise(4).take(n - died, level_of_dead);
+            a[died..].copy_from_slice(&rest);
+            let out = run(&a, &b, feed());
+            let from = died + seconds(limit_s);
+            let db = snr_db(&b[from..from + seconds(0.1)], &out[from..from + seconds(0.1)]);
+            assert!(db > 40.0, "B is there with {db} dB");
+        }
+    }
+
+    #[test]
+    fn a_change_of_mode_or_switch_makes_no_step() {
+        let n = seconds(4.0);
+        let tone = |phase: f64, level: f64| -> Vec<f32> {
+            (0..n).map(|i| (level * (i as f64 / RATE * 300.0 * std::f64::consts::TAU + phase).sin()) as f32).collect()
+        };
+        let (a, b) = (tone(0.0, 0.5), tone(2.0, 0.3));
+        let mut mixer = Mixer::new(RATE);
+        let mut out = vec![0.0; n];
+        let feeds = [
+            feed(),
+            MixFeed { mode: Mode::Average, ..feed() },
+            MixFeed { mode: Mode::OnlyB, ..feed() },
+            MixFeed { enabled: false, ..feed() },
+            MixFeed { mode: Mode::Banded, ..feed() },
+            MixFeed { aligned: false, ..feed() },
+            MixFeed { mode: Mode::OnlyA, ..feed() },
+        ];
+        for (k, p) in (0..n).step_by(1237).enumerate() {
+            let q = (p + 1237).min(n);
+            mixer.process(&a[p..q], &b[p..q], &mut out[p..q], &feeds[k % feeds.len()]);
+        }
+        // The second difference of a 300 Hz tone at 16 kHz is 0.0139 of its amplitude; a ramp of 10 ms adds little.
+        let worst = out.windows(3).map(|w| (w[0] - 2.0 * w[1] + w[2]).abs()).fold(0.0, f32::max);
+        assert!(worst < 0.015, "second difference {worst}");
+    }
+
+    #[test]
+    fn the_output_does_not_depend_on_the_split() {
+        let n = seconds(3.0);
+        let s = talk(n, 1);
+        let a = add(&s, 1.0, &Noise(2).take(n, 0.05));
+        let b = add(&s, 0.7, &Noise(3).take(n, 0.1));
+        let whole = run(&a, &b, feed());
+        let mut mixer = Mixer::new(RATE);
+        let mut out = vec![0.0; n];
+        let (mut p, mut step) = (0, 1);
+        while p < n {
+            let q = (p + step).min(n);
+            mixer.process(&a[p..q], &b[p..q], &mut out[p..q], &feed());
+            (p, step) = (q, (step * 7 + 3) % 501);
+        }
+        assert_eq!(whole, out);
+    }
+
+    #[test]
+    fn restored_levels_count_at_once() {
+        let n = seconds(0.5);
+        let s = talk(n, 1);
+        let a = add(&s, 1.0, &Noise(2).take(n, 0.02));
+        let b = add(&s, 1.0, &Noise(3).take(n, 0.2));
+        let mut mixer = Mixer::new(RATE);
+        mixer.restore(&Levels { level_ratio: 1.0, noise_ratio: 100.0 });
+        let mut out = vec![0.0; n];
+        mixer.process(&a, &b, &mut out, &feed());
+        assert!(mixer.weight_of_b() < 0.05, "{}", mixer.weight_of_b());
     }
 }
