@@ -7,6 +7,7 @@ pub mod cli;
 pub mod config;
 pub mod exit;
 pub mod merge;
+pub mod plan;
 pub mod rig;
 pub mod supervise;
 
