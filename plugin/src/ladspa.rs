@@ -1,0 +1,256 @@
+//! The LADSPA shell, by hand: the standard is one C structure, and the crates for it are old, print from panics and make
+//! slices that alias.
+//!
+//! Two labels: `driftmerge` (2 in, 1 out) and `driftmerge_dual` (2 in, the same sound on 2 outs), the one for
+//! `module-ladspa-sink`, which takes no other on `pipewire-pulse` and leaves the second channel of the first
+//! uninitialised on `PulseAudio`. LADSPA keeps no state: what was learnt lives as long as the instance.
+//!
+//! Port names are the symbols of the table, the same as in LV2. The latency port has to be called `latency` anyway.
+
+use std::ffi::{CStr, CString, c_char, c_int, c_ulong, c_void};
+use std::sync::LazyLock;
+
+use driftmerge_dsp::params::{CONTROLS, Kind, METERS, Port};
+
+use crate::instance::Instance;
+use crate::ports::Ports;
+
+/// `LADSPA_PortRangeHint`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct RangeHint {
+    /// Which of the bounds count, how to read the number, and where its default is.
+    pub hint: c_int,
+    /// Smallest value.
+    pub lower: f32,
+    /// Largest value.
+    pub upper: f32,
+}
+
+/// `LADSPA_Descriptor`.
+#[repr(C)]
+pub struct Descriptor {
+    /// The plugin's number in the world.
+    pub unique_id: c_ulong,
+    /// Name in the file, without spaces.
+    pub label: *const c_char,
+    /// What the plugin promises.
+    pub properties: c_int,
+    /// Name shown to people.
+    pub name: *const c_char,
+    /// Who made it.
+    pub maker: *const c_char,
+    /// Its licence.
+    pub copyright: *const c_char,
+    /// How many ports.
+    pub port_count: c_ulong,
+    /// What each port is.
+    pub port_descriptors: *const c_int,
+    /// What each port is called.
+    pub port_names: *const *const c_char,
+    /// What each port takes.
+    pub port_range_hints: *const RangeHint,
+    /// Not used.
+    pub implementation_data: *mut c_void,
+    /// Makes an instance for a sample rate, Hz; NULL where it cannot.
+    pub instantiate: unsafe extern "C" fn(*const Descriptor, c_ulong) -> *mut c_void,
+    /// Says where a port's data is.
+    pub connect_port: unsafe extern "C" fn(*mut c_void, c_ulong, *mut f32),
+    /// Before the first block.
+    pub activate: Option<unsafe extern "C" fn(*mut c_void)>,
+    /// One block.
+    pub run: unsafe extern "C" fn(*mut c_void, c_ulong),
+    /// Not offered.
+    pub run_adding: Option<unsafe extern "C" fn(*mut c_void, c_ulong)>,
+    /// Not offered.
+    pub set_run_adding_gain: Option<unsafe extern "C" fn(*mut c_void, f32)>,
+    /// After the last block.
+    pub deactivate: Option<unsafe extern "C" fn(*mut c_void)>,
+    /// Frees the instance.
+    pub cleanup: unsafe extern "C" fn(*mut c_void),
+}
+
+/// `LADSPA_PORT_*` and `LADSPA_HINT_*`, as the standard numbers them.
+pub mod bits {
+    #![allow(missing_docs, reason = "the names are the standard's")]
+    use std::ffi::c_int;
+
+    pub const PROPERTY_HARD_RT_CAPABLE: c_int = 0x4;
+    pub const PORT_INPUT: c_int = 0x1;
+    pub const PORT_OUTPUT: c_int = 0x2;
+    pub const PORT_CONTROL: c_int = 0x4;
+    pub const PORT_AUDIO: c_int = 0x8;
+    pub const HINT_BOUNDED_BELOW: c_int = 0x1;
+    pub const HINT_BOUNDED_ABOVE: c_int = 0x2;
+    pub const HINT_TOGGLED: c_int = 0x4;
+    pub const HINT_LOGARITHMIC: c_int = 0x10;
+    pub const HINT_INTEGER: c_int = 0x20;
+    pub const HINT_DEFAULT_MASK: c_int = 0x3C0;
+    pub const HINT_DEFAULT_LOW: c_int = 0x80;
+    pub const HINT_DEFAULT_MIDDLE: c_int = 0xC0;
+    pub const HINT_DEFAULT_HIGH: c_int = 0x100;
+    pub const HINT_DEFAULT_0: c_int = 0x200;
+    pub const HINT_DEFAULT_1: c_int = 0x240;
+    pub const HINT_DEFAULT_100: c_int = 0x280;
+}
+
+use bits::{
+    HINT_BOUNDED_ABOVE, HINT_BOUNDED_BELOW, HINT_DEFAULT_0, HINT_DEFAULT_1, HINT_DEFAULT_100, HINT_DEFAULT_HIGH,
+    HINT_DEFAULT_LOW, HINT_DEFAULT_MIDDLE, HINT_INTEGER, HINT_LOGARITHMIC, HINT_TOGGLED, PORT_AUDIO, PORT_CONTROL,
+    PORT_INPUT, PORT_OUTPUT, PROPERTY_HARD_RT_CAPABLE,
+};
+
+/// The hint for a control input.
+///
+/// LADSPA has no number for a default, only a few places in the range. Hosts (`module-ladspa-sink` among them) refuse
+/// values outside the bounds, so a range is widened, where no place fits, until one does: never narrowed, so that
+/// what the table allows is allowed here. The engine brings what lies beyond the table to its bounds.
+fn control_hint(port: &Port) -> RangeHint {
+    let bounded = HINT_BOUNDED_BELOW | HINT_BOUNDED_ABOVE;
+    let (hint, lower, upper) = match (port.symbol, port.kind) {
+        // A quarter and three quarters of the way up, geometric mean: exactly 0.01, 750 and 30.
+        ("threshold", _) => (bounded | HINT_DEFAULT_LOW, -0.32, port.max),
+        ("lag_limit", _) => (bounded | HINT_DEFAULT_HIGH, 0.0, port.max),
+        ("half_life", _) => (bounded | HINT_LOGARITHMIC | HINT_DEFAULT_MIDDLE, port.min, 1800.0),
+        (_, Kind::Toggle | Kind::Trigger) => (HINT_TOGGLED | default_hint(port), port.min, port.max),
+        (_, Kind::Continuous) => (bounded | default_hint(port), port.min, port.max),
+        (_, Kind::Integer | Kind::Enumeration(_)) => (bounded | HINT_INTEGER | default_hint(port), port.min, port.max),
+    };
+    RangeHint { hint, lower, upper }
+}
+
+/// The hint for a default that LADSPA has a name for. (Another one would be seen by the test of the defaults.)
+fn default_hint(port: &Port) -> c_int {
+    match port.default {
+        100.0 => HINT_DEFAULT_100,
+        1.0 => HINT_DEFAULT_1,
+        _ => HINT_DEFAULT_0,
+    }
+}
+
+/// What a descriptor points to.
+struct Strings {
+    names: Vec<CString>,
+    pointers: Vec<*const c_char>,
+    kinds: Vec<c_int>,
+    hints: Vec<RangeHint>,
+}
+
+/// A descriptor with all that it points to, made once and kept as long as the library is loaded.
+struct Plugin {
+    descriptor: Descriptor,
+    _strings: Strings,
+}
+
+// SAFETY: nothing in it is written after it is made; the pointers lead into its own vectors and to constants.
+unsafe impl Send for Plugin {}
+// SAFETY: as above.
+unsafe impl Sync for Plugin {}
+
+impl Plugin {
+    fn new<const OUTS: usize>(
+        unique_id: c_ulong,
+        label: &'static CStr,
+        name: &'static CStr,
+        outs: [&str; OUTS],
+    ) -> Self {
+        let none = RangeHint { hint: 0, lower: 0.0, upper: 0.0 };
+        let mut list: Vec<(&str, c_int, RangeHint)> = Vec::new();
+        list.extend(CONTROLS.iter().map(|port| (port.symbol, PORT_CONTROL | PORT_INPUT, control_hint(port))));
+        list.extend(METERS.iter().map(|port| (port.symbol, PORT_CONTROL | PORT_OUTPUT, none)));
+        list.extend(outs.map(|name| (name, PORT_AUDIO | PORT_OUTPUT, none)));
+        list.extend(["in_a", "in_b"].map(|name| (name, PORT_AUDIO | PORT_INPUT, none)));
+
+        let names: Vec<CString> = list.iter().map(|port| CString::new(port.0).unwrap_or_default()).collect();
+        let strings = Strings {
+            pointers: names.iter().map(|name| name.as_ptr()).collect(),
+            names,
+            kinds: list.iter().map(|port| port.1).collect(),
+            hints: list.iter().map(|port| port.2).collect(),
+        };
+        let descriptor = Descriptor {
+            unique_id,
+            label: label.as_ptr(),
+            properties: PROPERTY_HARD_RT_CAPABLE,
+            name: name.as_ptr(),
+            maker: c"driftmerge".as_ptr(),
+            copyright: c"MIT OR Apache-2.0".as_ptr(),
+            port_count: strings.names.len() as c_ulong,
+            port_descriptors: strings.kinds.as_ptr(),
+            port_names: strings.pointers.as_ptr(),
+            port_range_hints: strings.hints.as_ptr(),
+            implementation_data: std::ptr::null_mut(),
+            instantiate: instantiate::<OUTS>,
+            connect_port: connect_port::<OUTS>,
+            activate: Some(activate::<OUTS>),
+            run: run::<OUTS>,
+            run_adding: None,
+            set_run_adding_gain: None,
+            deactivate: None,
+            cleanup: cleanup::<OUTS>,
+        };
+        Self { descriptor, _strings: strings }
+    }
+}
+
+/// The numbers must differ from those of every other plugin in the world, and from 1 to 1000, which are for trying out.
+static PLUGINS: LazyLock<[Plugin; 2]> = LazyLock::new(|| {
+    [
+        Plugin::new(4_417_281, c"driftmerge", c"Driftmerge: two microphones into one", ["out"]),
+        Plugin::new(
+            4_417_282,
+            c"driftmerge_dual",
+            c"Driftmerge: two microphones into one, on both channels",
+            ["out_left", "out_right"],
+        ),
+    ]
+});
+
+/// Where a LADSPA host finds the plugins of this library: one by one, then NULL.
+#[unsafe(no_mangle)]
+pub extern "C" fn ladspa_descriptor(index: c_ulong) -> *const Descriptor {
+    usize::try_from(index)
+        .ok()
+        .and_then(|i| PLUGINS.get(i))
+        .map_or(std::ptr::null(), |plugin| &raw const plugin.descriptor)
+}
+
+/// One plugin as the host holds it.
+struct Shell<const OUTS: usize> {
+    instance: Instance,
+    ports: Ports<OUTS>,
+}
+
+unsafe extern "C" fn instantiate<const OUTS: usize>(_descriptor: *const Descriptor, rate_hz: c_ulong) -> *mut c_void {
+    match Instance::new(rate_hz as f64) {
+        Ok(instance) => Box::into_raw(Box::new(Shell::<OUTS> { instance, ports: Ports::default() })).cast(),
+        Err(error) => {
+            eprintln!("driftmerge: {error}");
+            std::ptr::null_mut()
+        }
+    }
+}
+
+unsafe extern "C" fn connect_port<const OUTS: usize>(handle: *mut c_void, port: c_ulong, data: *mut f32) {
+    // SAFETY: the host's handle, made above; LADSPA hosts make one call at a time on an instance.
+    let shell = unsafe { &mut *handle.cast::<Shell<OUTS>>() };
+    shell.ports.connect(usize::try_from(port).unwrap_or(usize::MAX), data);
+}
+
+unsafe extern "C" fn activate<const OUTS: usize>(handle: *mut c_void) {
+    // SAFETY: as for `run`. A block of 0 frames takes the controls, writes the meters (`PipeWire` reads the latency
+    // here) and forgets nothing: `module-ladspa-sink` activates anew whenever a stream comes or goes.
+    unsafe { run::<OUTS>(handle, 0) }
+}
+
+unsafe extern "C" fn run<const OUTS: usize>(handle: *mut c_void, frames: c_ulong) {
+    // SAFETY: the host's handle, made above; LADSPA hosts make one call at a time on an instance.
+    let shell = unsafe { &mut *handle.cast::<Shell<OUTS>>() };
+    // SAFETY: the ports are as the host connected them; it must give audio ports `frames` of memory, controls one.
+    unsafe { shell.instance.run(&shell.ports, frames as usize) };
+}
+
+unsafe extern "C" fn cleanup<const OUTS: usize>(handle: *mut c_void) {
+    // SAFETY: the host's handle, made above, which it gives up here.
+    drop(unsafe { Box::from_raw(handle.cast::<Shell<OUTS>>()) });
+}

@@ -1,0 +1,103 @@
+//! What was learnt, kept by the host: the state extension of LV2, by hand.
+//!
+//! One property, `urn:driftmerge:snapshot`: the engine's snapshot as JSON in an `atom:String`, so that a session file
+//! can be read by people and moved to another machine. It is stored as plain and portable data whatever the host asks
+//! for. A snapshot that does not fit (other rate, other version, damaged) is reported and ignored: an instance that
+//! has learnt nothing is as good as a new one. Control ports are the host's to save; they are not touched.
+//!
+//! Crate `lv2-state` is not used: it passes NULL where hosts write flags to, and refuses to save where a host asks for
+//! no flags.
+//!
+//! Threads: a host may call `save` while the plugin runs, so `save` only takes what the audio thread has published.
+//! It may not call `restore` while the plugin runs (the plugin does not offer `state:threadSafeRestore`).
+
+use std::ffi::{CStr, CString, c_void};
+
+use driftmerge_dsp::Snapshot;
+use lv2::lv2_sys::{
+    LV2_ATOM__String, LV2_Feature, LV2_State_Flags, LV2_State_Handle, LV2_State_Interface, LV2_State_Retrieve_Function,
+    LV2_State_Status, LV2_State_Status_LV2_STATE_ERR_NO_FEATURE as ERR_NO_FEATURE,
+    LV2_State_Status_LV2_STATE_ERR_UNKNOWN as ERR_UNKNOWN, LV2_State_Status_LV2_STATE_SUCCESS as SUCCESS,
+    LV2_State_Store_Function,
+};
+
+use crate::lv2::Merge;
+use crate::lv2_host::Host;
+
+/// The property's key.
+const KEY: &CStr = c"urn:driftmerge:snapshot";
+
+/// The extension, as `extension_data` hands it out.
+pub(crate) static INTERFACE: LV2_State_Interface = LV2_State_Interface { save: Some(save), restore: Some(restore) };
+
+/// The host's numbers for what is saved. They are asked for once, as LV2 hosts expect it, when the instance is made.
+pub(crate) struct Urids {
+    key: u32,
+    string: u32,
+}
+
+impl Urids {
+    /// None where the host has no numbers.
+    pub fn new(host: &Host) -> Option<Self> {
+        let string = CStr::from_bytes_with_nul(LV2_ATOM__String).ok()?;
+        Some(Self { key: host.urid(KEY)?, string: host.urid(string)? })
+    }
+}
+
+/// Stores the newest snapshot, or nothing where nothing is known yet. Runs beside the audio thread.
+unsafe extern "C" fn save(
+    instance: *mut c_void,
+    store: LV2_State_Store_Function,
+    handle: LV2_State_Handle,
+    _flags: u32,
+    _features: *const *const LV2_Feature,
+) -> LV2_State_Status {
+    // SAFETY: the host's handle.
+    let shared = unsafe { Merge::shared(instance) };
+    let (Some(urids), Some(store)) = (&shared.urids, store) else { return ERR_NO_FEATURE };
+    let Some(snapshot) = shared.learnt.newest() else { return SUCCESS };
+    let Some(json) = serde_json::to_string(&snapshot).ok().and_then(|json| CString::new(json).ok()) else {
+        return ERR_UNKNOWN;
+    };
+    let value = json.to_bytes_with_nul();
+    let flags = u32::from(LV2_State_Flags::LV2_STATE_IS_POD | LV2_State_Flags::LV2_STATE_IS_PORTABLE);
+    // SAFETY: the host's function with the host's handle, and a value that outlives the call.
+    unsafe { store(handle, urids.key, value.as_ptr().cast(), value.len(), urids.string, flags) }
+}
+
+/// Takes a snapshot back, before or after `activate`. Never beside the audio thread.
+unsafe extern "C" fn restore(
+    instance: *mut c_void,
+    retrieve: LV2_State_Retrieve_Function,
+    handle: LV2_State_Handle,
+    _flags: u32,
+    _features: *const *const LV2_Feature,
+) -> LV2_State_Status {
+    // SAFETY: the host's handle.
+    let shared = unsafe { Merge::shared(instance) };
+    let (Some(urids), Some(retrieve)) = (&shared.urids, retrieve) else { return ERR_NO_FEATURE };
+    let (mut size, mut kind, mut flags) = (0, 0, 0);
+    // SAFETY: the host's function with the host's handle; all three results have a place to go to.
+    let value = unsafe { retrieve(handle, urids.key, &raw mut size, &raw mut kind, &raw mut flags) };
+    if value.is_null() {
+        return SUCCESS;
+    }
+    let json = (kind == urids.string).then(|| {
+        // SAFETY: the host's value is `size` bytes long and stays until `restore` returns.
+        unsafe { std::slice::from_raw_parts(value.cast::<u8>(), size) }
+    });
+    // SAFETY: LV2 keeps `restore` apart from all other calls on this instance but `save`, which leaves it alone.
+    let instance = unsafe { &mut *shared.instance.get() };
+    match read(json).and_then(|snapshot| instance.restore(&snapshot).map_err(|error| error.to_string())) {
+        Ok(()) => shared.learnt.publish(instance.snapshot()),
+        Err(why) => shared.host.warn(&format!("the saved state is ignored, and the lag is searched anew: {why}")),
+    }
+    SUCCESS
+}
+
+/// Reads a snapshot from the host's value, which ends in NUL or not; None stands for a value of another type.
+fn read(json: Option<&[u8]>) -> Result<Snapshot, String> {
+    let json = json.ok_or("it is not text")?;
+    let json = json.strip_suffix(b"\0").unwrap_or(json);
+    serde_json::from_slice(json).map_err(|error| error.to_string())
+}
