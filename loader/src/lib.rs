@@ -6,8 +6,10 @@
 pub mod cli;
 pub mod config;
 pub mod exit;
+pub mod host;
 pub mod merge;
 pub mod plan;
+pub mod pulse;
 pub mod rig;
 pub mod supervise;
 

@@ -221,18 +221,25 @@ pub fn valid_name(name: &str) -> bool {
     !name.is_empty() && name.len() <= 100 && name.chars().all(plain)
 }
 
-/// All control inputs by position, as `module-ladspa-sink` wants them.
-fn control_list(controls: &Controls) -> String {
-    let values = CONTROLS.map(|port| match port.symbol {
+/// The values of the control inputs, in port order.
+pub fn control_values(controls: &Controls) -> [f32; CONTROLS.len()] {
+    CONTROLS.map(|port| match port.symbol {
         "enabled" => f32::from(u8::from(controls.enabled)),
         "delay" => controls.delay_ms,
         "lag_limit" => controls.lag_limit_ms,
         "threshold" => controls.threshold,
         "half_life" => controls.half_life_s,
         "mode" => f32::from(controls.mode as u8),
+        "hold" => f32::from(u8::from(controls.hold)),
+        "reset" => f32::from(u8::from(controls.reset)),
+        "lag_trim" => controls.lag_trim_frames as f32,
         _ => port.default,
-    });
-    values.map(|v| v.to_string()).join(",")
+    })
+}
+
+/// All control inputs by position, as `module-ladspa-sink` wants them.
+fn control_list(controls: &Controls) -> String {
+    control_values(controls).map(|v| v.to_string()).join(",")
 }
 
 #[cfg(test)]

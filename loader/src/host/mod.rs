@@ -1,0 +1,12 @@
+//! The plugin, hosted: [`bundle`] finds it, [`plugin`] runs it (with [`plugin_state`] for what it has learnt), [`pace`]
+//! keeps the microphones side by side, [`merger`] is the thread in which it all happens.
+
+pub mod bundle;
+pub mod merger;
+pub mod pace;
+pub mod plugin;
+mod plugin_state;
+
+pub use bundle::{Missing, find_bundle, library_of};
+pub use merger::{Merger, Meters};
+pub use plugin::{HostError, Hosted};

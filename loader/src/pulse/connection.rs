@@ -1,0 +1,127 @@
+//! The connection to the server, and waiting for its answers.
+
+use libpulse_binding::context::{Context, FlagSet, State};
+use libpulse_binding::mainloop::standard::Mainloop;
+use libpulse_binding::operation::{Operation, State as Progress};
+use libpulse_binding::time::MicroSeconds;
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+/// How long a server may take to answer anything.
+const ANSWER_LIMIT: Duration = Duration::from_secs(5);
+
+/// What went wrong with the server.
+#[derive(Debug, thiserror::Error)]
+pub enum PulseError {
+    /// There is none.
+    #[error(
+        "the sound server cannot be reached at {address}: {reason}; start PulseAudio or PipeWire (pipewire-pulse), \
+         or name the server by --server or PULSE_SERVER"
+    )]
+    Unreachable {
+        /// Where it was looked for.
+        address: String,
+        /// What the client library says.
+        reason: String,
+    },
+    /// It went away.
+    #[error("the sound server closed the connection: {0}")]
+    Lost(String),
+    /// It did not do what it was asked for.
+    #[error("the sound server refused to {what}: {reason}")]
+    Refused {
+        /// What it was asked for.
+        what: String,
+        /// What it says.
+        reason: String,
+    },
+}
+
+/// A connection that is ready.
+pub struct Connection {
+    // The context uses the main loop until it is dropped, so it stands first.
+    pub(super) context: Context,
+    mainloop: Mainloop,
+}
+
+impl Connection {
+    /// Connects to `server`, or to the one that the client library finds.
+    ///
+    /// # Errors
+    /// [`PulseError::Unreachable`].
+    pub fn open(server: Option<&str>) -> Result<Self, PulseError> {
+        let address = server.map_or_else(|| "the default address".to_owned(), |s| format!("`{s}`"));
+        let unreachable = |reason: String| PulseError::Unreachable { address: address.clone(), reason };
+        if server.is_some_and(|s| s.contains('\0')) {
+            return Err(unreachable("the address has a NUL in it".into()));
+        }
+        let out_of_memory = || unreachable("out of memory".into());
+        let mainloop = Mainloop::new().ok_or_else(out_of_memory)?;
+        let context = Context::new(&mainloop, "driftmerge").ok_or_else(out_of_memory)?;
+        let mut connection = Self { context, mainloop };
+        let flags = FlagSet::NOAUTOSPAWN;
+        connection.context.connect(server, flags, None).map_err(|e| unreachable(e.to_string().unwrap_or_default()))?;
+        let begin = Instant::now();
+        loop {
+            match connection.context.get_state() {
+                State::Ready => return Ok(connection),
+                State::Failed | State::Terminated => return Err(unreachable(connection.reason())),
+                _ if begin.elapsed() > ANSWER_LIMIT => return Err(unreachable("it does not answer".into())),
+                _ => connection.iterate(Duration::from_millis(50)).map_err(unreachable)?,
+            }
+        }
+    }
+
+    /// Lets the client library do what is due, waiting at most `limit` for something to come.
+    ///
+    /// # Errors
+    /// The server went away.
+    pub fn turn(&mut self, limit: Duration) -> Result<(), PulseError> {
+        self.iterate(limit).map_err(PulseError::Lost)?;
+        match self.context.get_state() {
+            State::Ready => Ok(()),
+            _ => Err(PulseError::Lost(self.reason())),
+        }
+    }
+
+    fn iterate(&mut self, limit: Duration) -> Result<(), String> {
+        let said = |e: libpulse_binding::error::PAErr| e.to_string().unwrap_or_default();
+        self.mainloop.prepare(Some(MicroSeconds(limit.as_micros() as u64))).map_err(said)?;
+        self.mainloop.poll().map_err(said)?;
+        self.mainloop.dispatch().map(|_| ()).map_err(said)
+    }
+
+    /// What the client library says about the newest failure.
+    pub(super) fn reason(&self) -> String {
+        self.context.errno().to_string().unwrap_or_else(|| "no reason given".into())
+    }
+
+    /// Starts a request by `begin`, which leaves its answer in the place it is given, and waits until it is done.
+    ///
+    /// # Errors
+    /// The server went away, or did not answer.
+    pub(super) fn ask<T: Default, C: ?Sized>(
+        &mut self,
+        what: &str,
+        begin: impl FnOnce(&mut Context, Rc<RefCell<T>>) -> Operation<C>,
+    ) -> Result<T, PulseError> {
+        let answer = Rc::new(RefCell::new(T::default()));
+        let mut operation = begin(&mut self.context, Rc::clone(&answer));
+        let started = Instant::now();
+        while operation.get_state() == Progress::Running {
+            self.turn(Duration::from_millis(50))?;
+            if started.elapsed() > ANSWER_LIMIT {
+                operation.cancel();
+                return Err(PulseError::Refused { what: what.into(), reason: "it does not answer".into() });
+            }
+        }
+        Ok(answer.take())
+    }
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        self.context.disconnect();
+    }
+}

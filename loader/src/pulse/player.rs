@@ -1,0 +1,148 @@
+//! Plays the merged sound into the null sink, and keeps what waits there from growing or running out.
+//!
+//! Problem: the merged sound has microphone A's clock, the sink another (a timer of the server's). What waits between
+//! them grows or shrinks with the difference. The server resamples the stream; its rate is moved by a few hertz so that
+//! what waits stays near its target. That changes the speed of the merged sound by some parts in 100 000 and touches
+//! neither microphone against the other. A surplus that no few hertz can mend (after a stall) is thrown away at once.
+
+use super::connection::{Connection, PulseError};
+use super::{SAMPLE_BYTES, lost, spec};
+use crate::plan::RUN_PROPERTY;
+use libpulse_binding::def::BufferAttr;
+use libpulse_binding::proplist::Proplist;
+use libpulse_binding::stream::{FlagSet, SeekMode, State, Stream};
+use ringbuf::HeapCons;
+use ringbuf::traits::{Consumer as _, Observer as _};
+use std::time::{Duration, Instant};
+
+/// How often the rate is looked at.
+const LOOK: Duration = Duration::from_millis(200);
+/// Memory of the level, s: longer than the beat of the fragments of microphone and sink.
+const LEVEL_MEMORY_S: f64 = 2.0;
+/// Share by which the rate is moved for each second that the level is off: 1 ms gives 50 ppm, mended in 20 s.
+const RATE_PER_S: f64 = 0.05;
+/// Largest move of the rate: 0.5 %, which nobody hears.
+const RATE_LIMIT: f64 = 0.005;
+/// A surplus beyond this, s, is thrown away.
+const SURPLUS_LIMIT_S: f64 = 0.15;
+
+/// A stream that plays.
+pub struct Player {
+    stream: Stream,
+    rate_hz: u32,
+    target_s: f64,
+    written: u64,
+    level_s: Option<f64>,
+    rate_now_hz: u32,
+    looked: Instant,
+    bytes: Vec<u8>,
+}
+
+impl Player {
+    /// Starts to play mono sound at `rate_hz` into `sink`, with about `target_frames` waiting there. The stream carries
+    /// the name of the graph, so that another run sees that this one is at work.
+    ///
+    /// # Errors
+    /// The server refuses.
+    pub fn open(
+        connection: &mut Connection,
+        graph: &str,
+        sink: &str,
+        rate_hz: u32,
+        target_frames: u32,
+    ) -> Result<Self, PulseError> {
+        let what = format!("play into `{sink}`");
+        let refused = |connection: &Connection| PulseError::Refused { what: what.clone(), reason: connection.reason() };
+        let mut properties = Proplist::new().ok_or_else(|| refused(connection))?;
+        properties.set_str(RUN_PROPERTY, graph).map_err(|()| refused(connection))?;
+        let spec = spec(rate_hz, 1);
+        let stream = Stream::new_with_proplist(&mut connection.context, "merged", &spec, None, &mut properties);
+        let mut stream = stream.ok_or_else(|| refused(connection))?;
+        let bytes = target_frames * SAMPLE_BYTES as u32;
+        let attributes =
+            BufferAttr { maxlength: u32::MAX, tlength: bytes, prebuf: bytes / 2, minreq: u32::MAX, fragsize: u32::MAX };
+        let flags = FlagSet::INTERPOLATE_TIMING
+            | FlagSet::NOT_MONOTONIC
+            | FlagSet::AUTO_TIMING_UPDATE
+            | FlagSet::ADJUST_LATENCY
+            | FlagSet::VARIABLE_RATE
+            | FlagSet::DONT_MOVE;
+        stream.connect_playback(Some(sink), Some(&attributes), flags, None, None).map_err(|_| refused(connection))?;
+        Ok(Self {
+            stream,
+            rate_hz,
+            target_s: f64::from(target_frames) / f64::from(rate_hz),
+            written: 0,
+            level_s: None,
+            rate_now_hz: rate_hz,
+            looked: Instant::now(),
+            bytes: Vec::new(),
+        })
+    }
+
+    /// Whether the sink is gone.
+    pub fn lost(&self) -> bool {
+        lost(&self.stream)
+    }
+
+    /// Sound that waits to be played, s, smoothed; None while that is not known.
+    pub fn level_s(&self) -> Option<f64> {
+        self.level_s
+    }
+
+    /// Hands the ring's sound to the server and steers the rate.
+    ///
+    /// # Errors
+    /// The server does not take it.
+    pub fn push(&mut self, ring: &mut HeapCons<f32>) -> Result<(), PulseError> {
+        if self.stream.get_state() != State::Ready {
+            ring.clear();
+            return Ok(());
+        }
+        self.steer();
+        if self.surplus_s() > SURPLUS_LIMIT_S {
+            let excess = (self.surplus_s() * f64::from(self.rate_hz)) as usize;
+            let thrown = ring.skip(excess.min(ring.occupied_len()));
+            self.level_s = self.level_s.map(|level_s| level_s - thrown as f64 / f64::from(self.rate_hz));
+        }
+        self.bytes.clear();
+        self.bytes.extend(ring.pop_iter().flat_map(f32::to_ne_bytes));
+        if !self.bytes.is_empty() {
+            self.written += (self.bytes.len() / SAMPLE_BYTES) as u64;
+            self.stream
+                .write_copy(&self.bytes, 0, SeekMode::Relative)
+                .map_err(|e| PulseError::Lost(e.to_string().unwrap_or_default()))?;
+        }
+        Ok(())
+    }
+
+    fn surplus_s(&self) -> f64 {
+        self.level_s.map_or(0.0, |level_s| level_s - self.target_s)
+    }
+
+    /// Moves the rate so that the level goes to its target.
+    fn steer(&mut self) {
+        let passed = self.looked.elapsed();
+        if passed < LOOK {
+            return;
+        }
+        self.looked = Instant::now();
+        let Ok(libpulse_binding::stream::Latency::Positive(latency)) = self.stream.get_latency() else { return };
+        let level_s = latency.0 as f64 * 1e-6;
+        let share = 1.0 - (-passed.as_secs_f64() / LEVEL_MEMORY_S).exp();
+        let smooth_s = self.level_s.map_or(level_s, |old_s| old_s + share * (level_s - old_s));
+        self.level_s = Some(smooth_s);
+        let change = (RATE_PER_S * self.surplus_s()).clamp(-RATE_LIMIT, RATE_LIMIT);
+        let rate_hz = (f64::from(self.rate_hz) * (1.0 + change)).round() as u32;
+        if rate_hz != self.rate_now_hz {
+            self.rate_now_hz = rate_hz;
+            let _ = self.stream.update_sample_rate(rate_hz, |_| {});
+        }
+    }
+}
+
+impl Drop for Player {
+    fn drop(&mut self) {
+        let _ = self.stream.disconnect();
+    }
+}
