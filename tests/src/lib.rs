@@ -3,3 +3,4 @@
 
 pub mod align;
 pub mod pulse;
+pub mod wav;

@@ -208,8 +208,11 @@ impl Link {
         let lag_ms = self.trim.in_file_ms(status.applied_lag_ms);
         if known {
             self.tally.locked_frames += (n as u64).min(place + 1);
-            self.tally.last_locked = Some(status);
-            self.tally.file_lag_ms = lag_ms;
+            // While the end is pushed out, silence goes in: that would not tell how the merge went.
+            if self.passed <= self.frames {
+                self.tally.last_locked = Some(status);
+                self.tally.file_lag_ms = lag_ms;
+            }
         }
         if let Some(trace) = &mut self.trace
             && place < self.frames

@@ -34,9 +34,10 @@ use trace::Trace;
 
 /// Delay of the first pass, and look-ahead of the second: the port's maximum, ms.
 const LONGEST_DELAY_MS: f32 = 1000.0;
-/// How long the first pass listens after the lock, s: as long as it took to come, for the longer the way back to the
-/// start, the better the drift must be known; between these bounds.
-const SETTLE_S: std::ops::RangeInclusive<f64> = 1.0..=30.0;
+/// How long after the lock the first pass takes the lag, s: soon, for the path between the microphones may change.
+const LAG_SETTLES_S: f64 = 1.0;
+/// How long after the lock it takes drift and levels, s: late, for they are means over time.
+const REST_SETTLES_S: f64 = 15.0;
 /// Frames between two looks at the progress bar and at signals.
 const REPORT_FRAMES: u64 = 1 << 15;
 
@@ -151,27 +152,28 @@ impl Job {
         let rate = f64::from(self.recording.rate_hz);
         let mut link = self.first_pass(starts, config)?;
         let mut locked_since = None;
-        let mut kept = None;
+        let mut near: Option<(f64, Snapshot)> = None;
+        let mut far = None;
         self.run_until(&mut link, |link| {
             let now_s = link.passed_frames() as f64 / rate;
             if link.status().state == State::Searching {
-                locked_since = None;
+                (locked_since, near, far) = (None, None, None);
                 return false;
             }
-            let since_s: f64 = *locked_since.get_or_insert(now_s);
-            let settled = now_s - since_s >= since_s.clamp(*SETTLE_S.start(), *SETTLE_S.end());
-            if settled {
-                kept = link.snapshot().map(|snapshot| (now_s, snapshot));
+            let locked_s = now_s - *locked_since.get_or_insert(now_s);
+            if near.is_none() || locked_s <= LAG_SETTLES_S {
+                near = link.snapshot().map(|snapshot| (now_s, snapshot));
             }
-            settled
+            far = link.snapshot();
+            locked_s >= REST_SETTLES_S
         })?;
-        // A file that ends before things have settled: what is known at its end.
-        let kept = kept.or_else(|| locked_since.and(link.snapshot()).map(|s| (self.recording.frames as f64 / rate, s)));
         let controls = Controls { delay_ms: LONGEST_DELAY_MS, ..config.controls() };
-        let Some((at_s, snapshot)) = kept else { return Ok(Start { looks_ahead: true, ..cold(controls) }) };
-        let lag_s = snapshot.lag_s - snapshot.drift_ppm * 1e-6 * at_s;
+        let (Some((at_s, near)), Some(far)) = (near, far) else {
+            return Ok(Start { looks_ahead: true, ..cold(controls) });
+        };
+        let lag_s = near.lag_s - far.drift_ppm * 1e-6 * at_s;
         let shift_frames = (lag_s * rate).round() as i64;
-        let snapshot = Snapshot { lag_s: lag_s - shift_frames as f64 / rate, ..snapshot };
+        let snapshot = Snapshot { lag_s: lag_s - shift_frames as f64 / rate, ..far };
         Ok(Start { controls, shift_frames, snapshot: Some(snapshot), looks_ahead: true })
     }
 

@@ -1,0 +1,170 @@
+//! `merge` on files of all kinds, good and bad.
+
+use driftmerge_tests::wav::{Pair, merge, read, refused, write};
+use std::fs;
+use std::path::Path;
+use tempfile::TempDir;
+
+fn folder() -> TempDir {
+    tempfile::tempdir().expect("a folder for the test")
+}
+
+fn short_pair(rate_hz: u32) -> Pair {
+    Pair::speech(rate_hz, 4.0, 50.0, 0.02)
+}
+
+#[track_caller]
+fn succeeds(folder: &Path, arguments: &[&str]) -> String {
+    let output = merge(folder, arguments);
+    let errors = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.success(), "{arguments:?}: {errors}");
+    errors
+}
+
+#[test]
+fn only_a_comes_out_sample_for_sample_with_length_and_timing_of_a() {
+    for (rate_hz, bits, float) in [(8_000, 16, false), (44_100, 24, false), (16_000, 32, false), (192_000, 32, true)] {
+        let dir = folder();
+        let pair = Pair::speech(rate_hz, 1.0, 0.0, 0.01);
+        write(&dir.path().join("in.wav"), rate_hz, bits, float, &[&pair.a, &pair.b]);
+        let expected: Vec<f32> = if float {
+            pair.a.clone()
+        } else {
+            let top = f64::from(bits - 1).exp2();
+            pair.a.iter().map(|x| ((f64::from(*x) * top).round() / top) as f32).collect()
+        };
+        for arguments in [&["--live"][..], &["--live", "--latency", "333"], &[]] {
+            succeeds(dir.path(), &[&["in.wav", "-o", "out.wav", "--mode", "only-a"], arguments].concat());
+            let out = read(&dir.path().join("out.wav"));
+            assert_eq!(out.len(), expected.len(), "{rate_hz} Hz {arguments:?}");
+            let wrong = out.iter().zip(&expected).position(|(x, y)| (x - y).abs() > 1e-7);
+            assert_eq!(wrong, None, "{rate_hz} Hz, {bits} bits, {arguments:?}: first wrong frame");
+        }
+    }
+}
+
+#[test]
+fn two_mono_files_merge_as_one_of_two_channels_does() {
+    let dir = folder();
+    let pair = short_pair(16_000);
+    let at = |name| dir.path().join(name);
+    write(&at("ab.wav"), 16_000, 16, false, &[&pair.a, &pair.b]);
+    write(&at("a.wav"), 16_000, 16, false, &[&pair.a]);
+    write(&at("b.wav"), 16_000, 16, false, &[&pair.b]);
+    succeeds(dir.path(), &["ab.wav", "-o", "one.wav"]);
+    succeeds(dir.path(), &["a.wav", "b.wav", "-o", "two.wav"]);
+    assert!(read(&at("one.wav")) == read(&at("two.wav")));
+}
+
+#[test]
+fn b_may_be_longer_or_shorter_than_a() {
+    let dir = folder();
+    let pair = short_pair(16_000);
+    let at = |name| dir.path().join(name);
+    let n = pair.a.len();
+    write(&at("long.wav"), 16_000, 16, false, &[&pair.a]);
+    write(&at("short.wav"), 16_000, 16, false, &[&pair.b[..n / 2]]);
+    for (a, b, frames) in [("long.wav", "short.wav", n), ("short.wav", "long.wav", n / 2)] {
+        for live in [&["--live"][..], &[]] {
+            succeeds(dir.path(), &[&[a, b, "-o", "out.wav"], live].concat());
+            assert_eq!(read(&at("out.wav")).len(), frames, "{a} {b} {live:?}");
+        }
+    }
+}
+
+#[test]
+fn samples_that_are_not_numbers_become_silence_and_are_counted() {
+    let dir = folder();
+    let mut pair = short_pair(16_000);
+    pair.a[5000..5010].fill(f32::NAN);
+    pair.b[9000..9007].fill(f32::INFINITY);
+    write(&dir.path().join("in.wav"), 16_000, 32, true, &[&pair.a, &pair.b]);
+    let warning = succeeds(dir.path(), &["in.wav", "-o", "out.wav"]);
+    assert!(warning.contains("17 samples"), "{warning}");
+    assert!(read(&dir.path().join("out.wav")).iter().all(|x| x.is_finite()));
+}
+
+#[test]
+fn integer_outputs_are_written_at_the_same_level() {
+    let dir = folder();
+    let pair = short_pair(16_000);
+    write(&dir.path().join("in.wav"), 16_000, 16, false, &[&pair.a, &pair.b]);
+    succeeds(dir.path(), &["in.wav", "-o", "float.wav"]);
+    let float = read(&dir.path().join("float.wav"));
+    for (format, bits) in [("16", 16), ("24", 24)] {
+        succeeds(dir.path(), &["in.wav", "-o", "whole.wav", "--format", format]);
+        let mut reader = hound::WavReader::open(dir.path().join("whole.wav")).expect("a WAV file");
+        assert_eq!(reader.spec().bits_per_sample, bits);
+        let top = f32::from(bits - 1).exp2();
+        for (whole, float) in reader.samples::<i32>().zip(&float) {
+            let difference = whole.expect("a sample") as f32 / top - float;
+            assert!(difference.abs() <= 0.51 / top, "{format} bits: {difference}");
+        }
+    }
+}
+
+#[test]
+fn a_file_cut_short_is_refused_by_name_before_anything_is_written() {
+    let dir = folder();
+    let pair = short_pair(16_000);
+    let path = dir.path().join("cut.wav");
+    write(&path, 16_000, 16, false, &[&pair.a, &pair.b]);
+    let whole = fs::read(&path).expect("written above");
+    for length in [whole.len() - 4, whole.len() / 2, 44, 20, 3] {
+        fs::write(&path, &whole[..length]).expect("written");
+        let text = refused(dir.path(), 1, &["cut.wav", "-o", "out.wav", "--trace", "t.csv"]);
+        assert!(text.contains("cut.wav") && text.contains("cut short"), "{length} bytes: {text}");
+    }
+}
+
+#[test]
+fn files_without_sound_and_files_that_are_no_wav_are_refused() {
+    let dir = folder();
+    let at = |name| dir.path().join(name);
+    write(&at("header.wav"), 16_000, 16, false, &[&[], &[]]);
+    fs::write(at("nothing.wav"), b"").expect("written");
+    fs::write(at("text.wav"), "This is a letter to a friend. ".repeat(100)).expect("written");
+    for (name, says) in
+        [("header.wav", "empty"), ("nothing.wav", "empty"), ("text.wav", "not a WAV"), ("none.wav", "none.wav")]
+    {
+        let text = refused(dir.path(), 1, &[name, "-o", "out.wav"]);
+        assert!(text.contains(name) && text.contains(says), "{name}: {text}");
+    }
+}
+
+#[test]
+fn channels_that_do_not_fit_together_are_wrong_usage() {
+    let dir = folder();
+    let at = |name| dir.path().join(name);
+    let pair = short_pair(16_000);
+    write(&at("mono.wav"), 16_000, 16, false, &[&pair.a]);
+    write(&at("fast.wav"), 48_000, 16, false, &[&pair.b]);
+    write(&at("three.wav"), 16_000, 16, false, &[&pair.a, &pair.b, &pair.b]);
+    write(&at("stereo.wav"), 16_000, 16, false, &[&pair.a, &pair.b]);
+    write(&at("slow.wav"), 4_000, 16, false, &[&pair.a, &pair.b]);
+    let nine = ["mono.wav"; 9];
+    for (inputs, says) in [
+        (&["mono.wav"][..], &["mono.wav", "one channel"][..]),
+        (&["mono.wav", "fast.wav"], &["fast.wav", "48000 Hz", "16000 Hz"]),
+        (&["three.wav"], &["three.wav", "3 channels"]),
+        (&["mono.wav", "stereo.wav"], &["stereo.wav", "2 channels"]),
+        (&["slow.wav"], &["4000 Hz", "8000 to 192000 Hz"]),
+        (&nine, &["9 files"]),
+    ] {
+        let text = refused(dir.path(), 2, &[inputs, &["-o", "out.wav"]].concat());
+        assert!(says.iter().all(|word| text.contains(word)), "{inputs:?}: {text}");
+    }
+}
+
+#[test]
+fn outputs_that_cannot_be_made_are_refused_and_inputs_are_never_overwritten() {
+    let dir = folder();
+    let pair = short_pair(16_000);
+    write(&dir.path().join("in.wav"), 16_000, 16, false, &[&pair.a, &pair.b]);
+    let text = refused(dir.path(), 2, &["in.wav", "-o", "./in.wav"]);
+    assert!(text.contains("in.wav"), "{text}");
+    let text = refused(dir.path(), 1, &["in.wav", "-o", "no/such/out.wav"]);
+    assert!(text.contains("no/such"), "{text}");
+    let text = refused(dir.path(), 1, &["in.wav", "-o", "out.wav", "--trace", "no/such/t.csv"]);
+    assert!(text.contains("no/such"), "{text}");
+}
