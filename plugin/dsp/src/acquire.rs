@@ -13,8 +13,12 @@ pub struct Candidate {
     pub sign: f32,
     /// Place of its drift in [`DRIFTS_PPM`].
     pub drift: usize,
-    /// Beyond doubt.
+    /// An outstanding peak.
     pub sure: bool,
+    /// A clear peak.
+    pub clear: bool,
+    /// Wins among the last ten blocks.
+    pub votes: usize,
 }
 
 /// The last winners: time (s) and lag (us).
@@ -27,6 +31,10 @@ pub struct Votes {
 /// Winners this near to the newest, moved on by its drift, are votes for it, us.
 const SAME_US: f64 = 300.0;
 
+/// A clear peak: this many standard deviations high, and this much higher than the next.
+const CLEAR_Z: f32 = 6.5;
+const CLEAR_RATIO: f32 = 1.25;
+
 impl Votes {
     /// Takes the newest block's finding, with what the trim adds to its lag.
     pub fn take(&mut self, time_s: f64, finding: &Finding, trim_us: f64) -> Option<Candidate> {
@@ -38,8 +46,15 @@ impl Votes {
         let near = |&&(t, lag): &&(f64, f64)| (lag + drift_ppm * (time_s - t) - lag_us).abs() < SAME_US;
         let votes = self.cast[..self.count.min(self.cast.len())].iter().filter(near).count();
         let sure = best.z > 9.0 && *ratio > 1.35 && votes >= 2;
-        let likely = best.z > 6.0 && *ratio > 1.1 && votes >= 6;
+        let likely = best.z > 6.0 && (*ratio > 1.2 && votes >= 3 || *ratio > 1.1 && votes >= 6);
         let persistent = best.z > 5.0 && votes >= 8;
-        (sure || likely || persistent).then_some(Candidate { lag_us, sign: best.sign, drift: *drift, sure })
+        (sure || likely || persistent).then_some(Candidate {
+            lag_us,
+            sign: best.sign,
+            drift: *drift,
+            sure,
+            clear: best.z > CLEAR_Z && *ratio > CLEAR_RATIO,
+            votes,
+        })
     }
 }

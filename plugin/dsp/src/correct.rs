@@ -3,8 +3,8 @@
 //! While pulling in: a search over drift and lag. After that: the interval's sum is measured at its peak, a small
 //! search over drift watches for a server's steps of the rate, and the filter takes the measurement.
 
-use crate::follow::{Follower, Stage, Times};
-use crate::measure::measure;
+use crate::follow::{EDGE, Follower, Stage, Times};
+use crate::measure::{measure, peaks};
 use crate::pull_in::{Best, Grid};
 
 /// Observations of an interval: 128 ms while pulling in, then 256 ms.
@@ -27,6 +27,9 @@ const PULL_IN_SPAN_S: (f64, f64) = (0.4, 4.0);
 const WIDE_SPAN_S: f64 = 1.6;
 const WIDE_SIDE: i32 = 2;
 const WIDE_STEP_PPM: f64 = 45.0;
+
+/// A lag is distinct if its peak is this much higher than any other.
+const DISTINCT: f32 = 1.25;
 
 impl Follower {
     /// Does the next step of a measurement.
@@ -64,7 +67,7 @@ impl Follower {
             self.sums.increment.fill(Default::default());
             self.increment_active = false;
         }
-        if self.sums.interval_weight <= 0.0 {
+        if self.sums.interval_weight <= 0.0 || self.behind {
             return self.end(false);
         }
         if pulling {
@@ -90,7 +93,13 @@ impl Follower {
 
     fn pull(&mut self, best: &Best) {
         let Some(lock) = &mut self.lock else { return };
-        if best.z >= if best.intervals > 2 { 6.0 } else { 8.0 } {
+        if !lock.is_trusted() {
+            // The sum over the longest time, as it is aligned now.
+            self.observer.correlation(&self.sums.long, &mut self.correlation);
+            let (p, _) = peaks(&self.correlation, 1.0, self.rate_hz, EDGE);
+            lock.judge(best, self.confidence, p.here > DISTINCT * p.elsewhere);
+        }
+        if best.is_strong() {
             let moved_us = lock.pull_in(best, self.pull_in.grid());
             self.sums.rotate(moved_us);
         }

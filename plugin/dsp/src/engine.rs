@@ -284,7 +284,8 @@ impl Engine {
             snapshot.drift_ppm,
             snapshot.drift_sd_ppm.max(RESTORED_DRIFT_SD_PPM),
         );
-        self.tracker.restore(Lock::new(filter, f32::from(snapshot.polarity), false));
+        let lock = Lock::new(filter, f32::from(snapshot.polarity), false);
+        self.tracker.restore(lock, &self.streams);
         Ok(())
     }
 }

@@ -16,8 +16,12 @@ use realfft::num_complex::Complex32;
 /// An observation counts when its weight is at least this share of the strongest of the last seconds.
 const ACTIVE_SHARE: f32 = 0.1;
 const STRONGEST_MEMORY_S: f64 = 5.0;
+/// A new lock is tried on the sound of this long before it, s.
+const REPLAY_S: f64 = 0.6;
+/// While this many observations behind, sound is only summed up.
+const BEHIND_HOPS: i64 = 4;
 /// Lags within this of the largest that a frame can show are left to the correlator, frames.
-const EDGE: usize = 200;
+pub(crate) const EDGE: usize = 200;
 
 /// What the work of a hop does next.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -60,8 +64,12 @@ pub struct Follower {
     pub(crate) rate_hz: f64,
     start_s: f64,
     hop_s: f64,
+    /// A's count of frames of analysis at the end of the next observation.
+    next_count: i64,
+    /// The sound before the lock is still being gone through.
+    pub(crate) behind: bool,
     frame_start: [i64; 2],
-    frame_time_s: f64,
+    pub(crate) frame_time_s: f64,
     fraction_us: f64,
     strongest: f32,
     /// Sound has come since the last look for jumps; and since the last measurement.
@@ -73,7 +81,7 @@ pub struct Follower {
     pub(crate) correlation: Vec<f32>,
     pub(crate) threshold: f64,
     silent_s: f64,
-    confidence: f32,
+    pub(crate) confidence: f32,
 }
 
 impl Follower {
@@ -92,6 +100,8 @@ impl Follower {
             rate_hz: rates.fine_hz,
             start_s: streams.fine_start_s(),
             hop_s,
+            next_count: 0,
+            behind: false,
             frame_start: [0; 2],
             frame_time_s: 0.0,
             fraction_us: 0.0,
@@ -125,6 +135,11 @@ impl Follower {
         self.lock.as_ref()
     }
 
+    /// The lock, to note what else is known of it.
+    pub(crate) fn current_mut(&mut self) -> Option<&mut Lock> {
+        self.lock.as_mut()
+    }
+
     /// Normalised correlation at the lag in use, 0 to 1.
     pub fn confidence(&self) -> f32 {
         self.confidence
@@ -135,8 +150,11 @@ impl Follower {
         self.silent_s
     }
 
-    /// Follows a new lock.
-    pub fn lock_on(&mut self, lock: Lock) {
+    /// Follows a new lock. The sound of the last second is gone through first, as fast as the steps allow.
+    pub fn lock_on(&mut self, lock: Lock, streams: &Streams) {
+        let hop = self.hop() as i64;
+        let back = (REPLAY_S / self.hop_s) as i64 * hop;
+        self.next_count = streams.a.fine.count() / hop * hop - back;
         self.lock = Some(lock);
         self.watch = Watch::default();
         self.sums.clear();
@@ -164,19 +182,25 @@ impl Follower {
         self.stage != Stage::Idle
     }
 
-    /// Starts the work on the newest aligned pair of frames.
+    /// Starts the work on the next aligned pair of frames, where it is there and the last one is done.
     pub fn begin(&mut self, streams: &Streams) {
-        let Some(lock) = &self.lock else { return };
-        let len = self.observer.len() as i64;
         let [a_count, b_count] = [streams.a.fine.count(), streams.b.fine.count()];
+        let Some(lock) = &self.lock else { return };
+        let age = a_count - self.next_count;
+        if age < 0 || self.is_busy() {
+            return;
+        }
+        let len = self.observer.len() as i64;
         let time_of = |b_start: i64| (b_start as f64 + len as f64 / 2.0) / self.rate_hz + self.start_s;
-        let newest_us = lock.filter.lag_us(time_of(b_count - len));
+        let newest_us = lock.filter.lag_us(time_of(b_count - age - len));
         if (newest_us - streams.trim_us()).abs() > MAX_LAG_S * 1e6 {
             self.unlock();
             return;
         }
+        self.behind = age >= BEHIND_HOPS * self.hop() as i64;
+        self.next_count += self.hop() as i64;
         let shift = (newest_us * 1e-6 * self.rate_hz).round() as i64;
-        let b_start = (a_count + shift).min(b_count) - len;
+        let b_start = (a_count + shift).min(b_count) - age - len;
         let a_start = b_start - shift;
         if a_start < 0 || b_start < 0 {
             return;
@@ -242,7 +266,7 @@ impl Follower {
         lock.unmeasured_s += if active { self.hop_s } else { 0.0 };
         if lock.is_hopeless() {
             self.unlock();
-        } else if self.increment.count.is_multiple_of(2) && self.fresh {
+        } else if self.increment.count.is_multiple_of(2) && self.fresh && !self.behind {
             self.fresh = false;
             self.stage = Stage::DetectShort;
         } else {

@@ -43,6 +43,15 @@ pub struct Best {
     pub lag: Measurement,
     /// Intervals that were summed up.
     pub intervals: usize,
+    /// Height without the two intervals that say most for it: what chance alike sounds in two talkers' words lack.
+    pub rest_z: f32,
+}
+
+impl Best {
+    /// A peak that is hardly ever chance.
+    pub fn is_strong(&self) -> bool {
+        self.z >= if self.intervals > 2 { 6.0 } else { 8.0 }
+    }
 }
 
 struct Interval {
@@ -145,19 +154,16 @@ impl PullIn {
     /// Tries the next drift; gives the best when all are tried. None of the intervals in reach: z is 0.
     pub fn step(&mut self, filter: &LagFilter, sign: f32) -> Option<Best> {
         let drift_ppm = f64::from(self.next) * self.grid.step_ppm;
-        self.sum.fill(Complex32::default());
-        (self.energy, self.used) = (0.0, 0);
-        for i in 0..self.count {
-            let q = &self.kept[(self.newest + KEPT - i) % KEPT];
-            if q.time_s <= self.grid.time_s - self.grid.span_s {
-                continue;
-            }
-            let shift_us = filter.lag_us(q.time_s) - q.lag_us + drift_ppm * (q.time_s - self.grid.time_s);
-            let sum = &mut self.sum;
-            self.band.phasors(shift_us, |k, p| sum[k] += q.bins[k] * p);
-            self.energy += q.energy;
-            self.used += 1;
+        let mut sum = std::mem::take(&mut self.sum);
+        sum.fill(Complex32::default());
+        let (mut energy, mut used) = (0.0, 0);
+        for q in self.in_reach() {
+            self.band.phasors(self.shift_us(q, filter, drift_ppm), |k, p| sum[k] += q.bins[k] * p);
+            energy += q.energy;
+            used += 1;
         }
+        self.sum = sum;
+        (self.energy, self.used) = (energy, used);
         self.transform.inverse(self.band.first, &self.sum, &mut self.correlation);
         let scale = sign / ((2.0 * self.energy * OVERLAP_FACTOR as f32).sqrt() + 1e-9);
         let len = self.correlation.len();
@@ -183,12 +189,48 @@ impl PullIn {
             return None;
         }
         let (_, z, lag_us, step) = self.best?;
+        let drift_ppm = f64::from(step) * self.grid.step_ppm;
+        let lag = measure(&self.band, &self.best_sum, sign, lag_us);
         Some(Best {
             z,
             reference: self.reference,
-            drift_ppm: f64::from(step) * self.grid.step_ppm,
-            lag: measure(&self.band, &self.best_sum, sign, lag_us),
+            drift_ppm,
+            lag,
             intervals: self.used,
+            rest_z: self.rest_z(filter, sign, drift_ppm, lag.error_us),
         })
+    }
+
+    /// Height at a drift and lag without the two strongest intervals.
+    fn rest_z(&self, filter: &LagFilter, sign: f32, drift_ppm: f64, lag_us: f64) -> f32 {
+        let (mut sum, mut energy) = (0.0, 0.0);
+        let mut strongest = [(0.0f32, 0.0f32); 2];
+        for q in self.in_reach() {
+            let mut real = 0.0;
+            self.band.phasors(self.shift_us(q, filter, drift_ppm) + lag_us, |k, p| real += (q.bins[k] * p).re);
+            real *= sign;
+            sum += real;
+            energy += q.energy;
+            if real > strongest[0].0 {
+                strongest = [(real, q.energy), strongest[0]];
+            } else if real > strongest[1].0 {
+                strongest[1] = (real, q.energy);
+            }
+        }
+        for (real, e) in strongest {
+            sum -= real;
+            energy -= e;
+        }
+        2.0 * sum / ((2.0 * energy.max(0.0) * OVERLAP_FACTOR as f32).sqrt() + 1e-9)
+    }
+
+    fn in_reach(&self) -> impl Iterator<Item = &Interval> {
+        let oldest_s = self.grid.time_s - self.grid.span_s;
+        (0..self.count).map(|i| &self.kept[(self.newest + KEPT - i) % KEPT]).filter(move |q| q.time_s > oldest_s)
+    }
+
+    /// How far an interval must be moved to stand at the lag tracked, had the drift been other by `drift_ppm`.
+    fn shift_us(&self, q: &Interval, filter: &LagFilter, drift_ppm: f64) -> f64 {
+        filter.lag_us(q.time_s) - q.lag_us + drift_ppm * (q.time_s - self.grid.time_s)
     }
 }

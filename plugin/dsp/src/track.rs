@@ -16,13 +16,15 @@ use crate::streams::{QUANTUM, Streams};
 /// The correlator's memory while searching or not yet sure, and while tracking, s.
 const SEARCH_MEMORY_S: f64 = 2.5;
 const WATCH_MEMORY_S: f64 = 1.2;
+/// A winner this near to the lag under test is the same, us.
+const SAME_LAG_US: f64 = 1000.0;
 /// The correlator's lag is about as old as half its memory; the drift is not known yet.
 const FOUND_AGE_S: f64 = 0.3;
 const FOUND_SD_US: f64 = 150.0;
 const FOUND_DRIFT_SD_PPM: f64 = 300.0;
 /// Steps of a hop's work at most: three for the frame, three to watch for jumps, two to measure and a search over 29
 /// drifts.
-const STEPS_PER_HOP: usize = 40;
+const STEPS_PER_HOP: usize = 64;
 
 /// What the controls ask of the tracker.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -57,7 +59,7 @@ impl Tracker {
         let follower = Follower::new(streams);
         let hop_quanta = follower.hop() / QUANTUM;
         let block_quanta = BLOCK * rates.coarse_factor / QUANTUM;
-        let steps = [STEPS_PER_HOP.div_ceil(hop_quanta), correlator.steps_per_block().div_ceil(block_quanta)];
+        let steps = [STEPS_PER_HOP.div_ceil(hop_quanta), correlator.steps_per_block().div_ceil(block_quanta / 3)];
         let mut tracker =
             Self { correlator, follower, votes: Votes::default(), settings, trim_coarse: 0, block_trim_us: 0.0, steps };
         tracker.apply(settings);
@@ -85,9 +87,9 @@ impl Tracker {
     }
 
     /// Starts from a lag and drift known from before.
-    pub fn restore(&mut self, lock: Lock) {
+    pub fn restore(&mut self, lock: Lock, streams: &Streams) {
         self.correlator.forget(0.0);
-        self.follower.lock_on(lock);
+        self.follower.lock_on(lock, streams);
     }
 
     /// The lock in use.
@@ -106,12 +108,6 @@ impl Tracker {
             return;
         }
         let count = streams.a.fine.count();
-        if count % self.follower.hop() as i64 == 0 && self.lock().is_some() {
-            while self.follower.is_busy() {
-                self.follow(streams);
-            }
-            self.follower.begin(streams);
-        }
         if count % (BLOCK * streams.rates.coarse_factor) as i64 == 0 {
             while self.correlator.is_busy() {
                 self.correlate(streams);
@@ -119,6 +115,7 @@ impl Tracker {
             self.begin_block(streams);
         }
         for _ in 0..self.steps[0] {
+            self.follower.begin(streams);
             self.follow(streams);
         }
         for _ in 0..self.steps[1] {
@@ -142,12 +139,12 @@ impl Tracker {
         self.block_trim_us = trim as f64 / streams.rates.coarse_hz * 1e6;
         let start = streams.a.coarse.count() - BLOCK as i64;
         let (aim, memory_s) = match self.lock() {
-            None => (Aim::Search, SEARCH_MEMORY_S),
-            Some(lock) => {
+            Some(lock) if lock.is_trusted() => {
                 let lag_us = lock.filter.lag_us(self.now_s(streams)) - self.block_trim_us;
                 let aim = Aim::Watch { drift_ppm: lock.filter.drift_ppm(), lag_us };
                 (aim, if lock.sure { WATCH_MEMORY_S } else { SEARCH_MEMORY_S })
             }
+            _ => (Aim::Search, SEARCH_MEMORY_S),
         };
         self.correlator.begin(aim, start, start + trim, moved, memory_s * self.settings.memory.clamp(0.5, 2.0));
     }
@@ -161,25 +158,33 @@ impl Tracker {
         let Some(finding) = self.correlator.step(&streams.a.coarse, &streams.b.coarse) else { return };
         let now_s = self.now_s(streams);
         match finding {
-            Finding::Search { .. } if self.lock().is_none() => {
+            Finding::Search { .. } => {
                 if let Some(found) = self.votes.take(now_s, &finding, self.block_trim_us) {
-                    self.lock_on(&found, now_s);
+                    self.try_out(&found, now_s, streams);
                 }
             }
             Finding::Watch { here, elsewhere } => {
                 let lag_us = elsewhere.lag_us + self.block_trim_us;
                 self.follower.watch_far(now_s, here, &elsewhere, lag_us);
             }
-            Finding::Search { .. } => {}
         }
     }
 
-    fn lock_on(&mut self, found: &Candidate, now_s: f64) {
-        self.correlator.follow(found.drift);
-        self.votes = Votes::default();
+    /// Puts a found lag to the test, unless it is under test already or the present one does well.
+    fn try_out(&mut self, found: &Candidate, now_s: f64, streams: &Streams) {
+        if let Some(lock) = self.follower.current_mut() {
+            if lock.is_trusted() || (lock.filter.lag_us(now_s) - found.lag_us).abs() < SAME_LAG_US {
+                lock.sure |= found.sure;
+                lock.clear_votes = if found.clear { found.votes } else { 0 };
+                return;
+            }
+            if lock.is_promising() && !found.sure {
+                return;
+            }
+        }
         // Where B is early, the newest aligned sound is older by that.
         let time_s = now_s + (found.lag_us - self.block_trim_us).min(0.0) * 1e-6 - FOUND_AGE_S;
         let filter = LagFilter::new(time_s, found.lag_us, FOUND_SD_US, 0.0, FOUND_DRIFT_SD_PPM);
-        self.follower.lock_on(Lock::new(filter, found.sign, found.sure));
+        self.follower.lock_on(Lock::new(filter, found.sign, found.sure), streams);
     }
 }
