@@ -49,8 +49,9 @@ impl Finder {
         samples.resize(self.length, 0.0);
         let mut spectrum = forward.make_output_vec();
         forward.process(&mut samples, &mut spectrum).expect("lengths fit");
+        // Speech is much louder than the noise, but only here and there in the spectrum: every frequency counts alike.
         for (x, s) in spectrum.iter_mut().zip(&self.spectrum) {
-            *x = x.conj() * s;
+            *x = x.conj() / x.norm().max(1e-9) * s;
         }
         // Rounding leaves traces of an imaginary part where there can be none.
         spectrum[0].im = 0.0;

@@ -56,9 +56,8 @@ fn usual_places(lv2_path: Option<&OsStr>, program: Option<&Path>, home: Option<&
         places.push(folder.to_owned());
         if let Some(above) = folder.parent() {
             places.push(above.join("lib/lv2"));
-            // Built in a checkout: target/PROFILE/driftmerge.
-            places.push(above.to_owned());
-            places.extend(above.parent().map(Path::to_owned));
+            // In a checkout the program is target/PROFILE/driftmerge, and scripts/bundle writes to target/bundle.
+            places.push(above.join("bundle/lv2"));
         }
     }
     places.extend(home.map(|home| Path::new(home).join(".lv2")));

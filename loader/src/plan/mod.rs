@@ -11,6 +11,7 @@
 pub mod arguments;
 pub mod devices;
 pub mod graph;
+pub mod pipewire;
 pub mod steps;
 
 pub use graph::{Element, Graph, Kind, Part};

@@ -9,32 +9,41 @@ use super::connection::{Connection, PulseError};
 use super::{SAMPLE_BYTES, lost, spec};
 use crate::plan::RUN_PROPERTY;
 use libpulse_binding::def::BufferAttr;
+use libpulse_binding::error::PAErr;
 use libpulse_binding::proplist::Proplist;
 use libpulse_binding::stream::{FlagSet, SeekMode, State, Stream};
 use ringbuf::HeapCons;
 use ringbuf::traits::{Consumer as _, Observer as _};
+use std::cell::Cell;
+use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-/// How often the rate is looked at.
-const LOOK: Duration = Duration::from_millis(200);
-/// Memory of the level, s: longer than the beat of the fragments of microphone and sink.
-const LEVEL_MEMORY_S: f64 = 2.0;
+/// How often the server is asked how much waits.
+const ASK: Duration = Duration::from_millis(100);
+/// The level is the least of so many answers: sound comes in fragments and is taken in others, and only what is never
+/// taken is too much.
+const ANSWERS: u32 = 8;
 /// Share by which the rate is moved for each second that the level is off: 1 ms gives 50 ppm, mended in 20 s.
 const RATE_PER_S: f64 = 0.05;
 /// Largest move of the rate: 0.5 %, which nobody hears.
 const RATE_LIMIT: f64 = 0.005;
 /// A surplus beyond this, s, is thrown away.
-const SURPLUS_LIMIT_S: f64 = 0.15;
+const SURPLUS_LIMIT_S: f64 = 0.03;
 
 /// A stream that plays.
 pub struct Player {
     stream: Stream,
     rate_hz: u32,
     target_s: f64,
-    written: u64,
+    asked: Instant,
+    answered: Rc<Cell<bool>>,
+    answers: u32,
+    /// The least of the answers since the level was known last, s.
+    least_s: f64,
     level_s: Option<f64>,
     rate_now_hz: u32,
-    looked: Instant,
+    /// Frames still to be thrown away.
+    surplus_frames: usize,
     bytes: Vec<u8>,
 }
 
@@ -61,21 +70,19 @@ impl Player {
         let bytes = target_frames * SAMPLE_BYTES as u32;
         let attributes =
             BufferAttr { maxlength: u32::MAX, tlength: bytes, prebuf: bytes / 2, minreq: u32::MAX, fragsize: u32::MAX };
-        let flags = FlagSet::INTERPOLATE_TIMING
-            | FlagSet::NOT_MONOTONIC
-            | FlagSet::AUTO_TIMING_UPDATE
-            | FlagSet::ADJUST_LATENCY
-            | FlagSet::VARIABLE_RATE
-            | FlagSet::DONT_MOVE;
+        let flags = FlagSet::ADJUST_LATENCY | FlagSet::VARIABLE_RATE | FlagSet::DONT_MOVE;
         stream.connect_playback(Some(sink), Some(&attributes), flags, None, None).map_err(|_| refused(connection))?;
         Ok(Self {
             stream,
             rate_hz,
             target_s: f64::from(target_frames) / f64::from(rate_hz),
-            written: 0,
+            asked: Instant::now(),
+            answered: Rc::default(),
+            answers: 0,
+            least_s: f64::INFINITY,
             level_s: None,
             rate_now_hz: rate_hz,
-            looked: Instant::now(),
+            surplus_frames: 0,
             bytes: Vec::new(),
         })
     }
@@ -85,7 +92,7 @@ impl Player {
         lost(&self.stream)
     }
 
-    /// Sound that waits to be played, s, smoothed; None while that is not known.
+    /// The least sound that waited to be played of late, s; None while that is not known.
     pub fn level_s(&self) -> Option<f64> {
         self.level_s
     }
@@ -99,40 +106,50 @@ impl Player {
             ring.clear();
             return Ok(());
         }
-        self.steer();
-        if self.surplus_s() > SURPLUS_LIMIT_S {
-            let excess = (self.surplus_s() * f64::from(self.rate_hz)) as usize;
-            let thrown = ring.skip(excess.min(ring.occupied_len()));
-            self.level_s = self.level_s.map(|level_s| level_s - thrown as f64 / f64::from(self.rate_hz));
-        }
+        self.ask();
+        self.surplus_frames -= ring.skip(self.surplus_frames.min(ring.occupied_len()));
         self.bytes.clear();
         self.bytes.extend(ring.pop_iter().flat_map(f32::to_ne_bytes));
-        if !self.bytes.is_empty() {
-            self.written += (self.bytes.len() / SAMPLE_BYTES) as u64;
-            self.stream
-                .write_copy(&self.bytes, 0, SeekMode::Relative)
-                .map_err(|e| PulseError::Lost(e.to_string().unwrap_or_default()))?;
+        if self.bytes.is_empty() {
+            return Ok(());
         }
-        Ok(())
+        let failed = |e: PAErr| PulseError::Lost(e.to_string().unwrap_or_default());
+        self.stream.write_copy(&self.bytes, 0, SeekMode::Relative).map_err(failed)
     }
 
-    fn surplus_s(&self) -> f64 {
-        self.level_s.map_or(0.0, |level_s| level_s - self.target_s)
+    /// Asks the server how much waits, and takes its answer.
+    fn ask(&mut self) {
+        if self.answered.replace(false) {
+            if let Some(info) =
+                self.stream.get_timing_info().filter(|i| i.write_index_corrupt == 0 && i.read_index_corrupt == 0)
+            {
+                let waiting_bytes = (info.write_index - info.read_index).max(0);
+                let waiting_s = waiting_bytes as f64 / (SAMPLE_BYTES as f64 * f64::from(self.rate_hz));
+                self.least_s = self.least_s.min(waiting_s);
+                self.answers += 1;
+            }
+            if self.answers == ANSWERS {
+                self.answers = 0;
+                self.steer();
+            }
+        }
+        if self.asked.elapsed() >= ASK {
+            self.asked = Instant::now();
+            let answered = Rc::clone(&self.answered);
+            let _ = self.stream.update_timing_info(Some(Box::new(move |done| answered.set(done))));
+        }
     }
 
     /// Moves the rate so that the level goes to its target.
     fn steer(&mut self) {
-        let passed = self.looked.elapsed();
-        if passed < LOOK {
-            return;
+        let level_s = std::mem::replace(&mut self.least_s, f64::INFINITY);
+        self.level_s = Some(level_s);
+        let surplus_s = level_s - self.target_s;
+        if surplus_s > SURPLUS_LIMIT_S {
+            self.surplus_frames = (surplus_s * f64::from(self.rate_hz)) as usize;
+            tracing::debug!("{:.0} ms of merged sound are thrown away", surplus_s * 1e3);
         }
-        self.looked = Instant::now();
-        let Ok(libpulse_binding::stream::Latency::Positive(latency)) = self.stream.get_latency() else { return };
-        let level_s = latency.0 as f64 * 1e-6;
-        let share = 1.0 - (-passed.as_secs_f64() / LEVEL_MEMORY_S).exp();
-        let smooth_s = self.level_s.map_or(level_s, |old_s| old_s + share * (level_s - old_s));
-        self.level_s = Some(smooth_s);
-        let change = (RATE_PER_S * self.surplus_s()).clamp(-RATE_LIMIT, RATE_LIMIT);
+        let change = (RATE_PER_S * surplus_s).clamp(-RATE_LIMIT, RATE_LIMIT);
         let rate_hz = (f64::from(self.rate_hz) * (1.0 + change)).round() as u32;
         if rate_hz != self.rate_now_hz {
             self.rate_now_hz = rate_hz;

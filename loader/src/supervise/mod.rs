@@ -1,0 +1,179 @@
+//! The commands that need a sound server. Each reads the settings, asks `plan` what is to be done, and has `pulse` and
+//! `host` do it; [`service`] is `run`, [`demo`] shows it on a private server.
+
+pub mod demo;
+pub mod service;
+
+pub use demo::demo;
+pub use service::run;
+
+use crate::cli::{ListArgs, PlanArgs, PlanFormat, Planned, StatusArgs};
+use crate::config::{Config, Route};
+use crate::exit::Failure;
+use crate::host;
+use crate::plan::{self, Blocked, Graph, Kind, Present, Step, devices, graph};
+use crate::pulse::{self, Connection, PulseError};
+use std::path::{Path, PathBuf};
+
+impl From<PulseError> for Failure {
+    fn from(error: PulseError) -> Self {
+        match error {
+            PulseError::Unreachable { .. } => Self::Server(error.to_string()),
+            PulseError::Lost(_) | PulseError::Refused { .. } => Self::Runtime(error.into()),
+        }
+    }
+}
+
+impl From<devices::Missing> for Failure {
+    fn from(error: devices::Missing) -> Self {
+        Self::Device(error.to_string())
+    }
+}
+
+impl From<Blocked> for Failure {
+    fn from(error: Blocked) -> Self {
+        Self::Runtime(error.into())
+    }
+}
+
+impl From<host::Missing> for Failure {
+    fn from(error: host::Missing) -> Self {
+        Self::Plugin(error.to_string())
+    }
+}
+
+impl From<host::HostError> for Failure {
+    fn from(error: host::HostError) -> Self {
+        Self::Plugin(error.to_string())
+    }
+}
+
+/// Prints the sources of the server as names for `--mic`.
+///
+/// # Errors
+/// There is no server.
+pub fn list(config: &Config, args: &ListArgs) -> Result<(), Failure> {
+    let present = pulse::survey(&mut Connection::open(config.server.as_deref())?)?;
+    for source in devices::microphones(&present, args.monitors) {
+        println!("{}\t{}\t{} Hz\t{}", source.name, source.description, source.rate_hz, source.state);
+    }
+    Ok(())
+}
+
+/// Loads the merge into the server and returns.
+///
+/// # Errors
+/// No plugin, no server, no such microphone, or something is in the way.
+pub fn load(config: &Config) -> Result<(), Failure> {
+    let library = library(config)?;
+    let mut connection = Connection::open(config.server.as_deref())?;
+    let present = pulse::survey(&mut connection)?;
+    let mics = find_mics(config, &present)?;
+    let steps = plan::steps(&wanted(config, &mics, Planned::Load, &library)?, &present)?;
+    if steps.is_empty() {
+        println!("`{}` is loaded already", config.play_device);
+        return Ok(());
+    }
+    pulse::apply(&mut connection, &steps)?;
+    println!("`{}` is loaded; `driftmerge unload` takes it away", config.play_device);
+    Ok(())
+}
+
+/// Takes away what `load`, or a `run` that was killed, left in the server.
+///
+/// # Errors
+/// No server, or a run is at work.
+pub fn unload(config: &Config) -> Result<(), Failure> {
+    let mut connection = Connection::open(config.server.as_deref())?;
+    let present = pulse::survey(&mut connection)?;
+    if let Some(holder) = present.holders.first() {
+        return Err(Blocked::Running { graph: holder.graph.clone(), process: holder.process.clone() }.into());
+    }
+    let steps: Vec<Step> = plan::ours(&present, None).into_iter().cloned().map(Step::Unload).collect();
+    pulse::apply(&mut connection, &steps)?;
+    println!("{} modules taken away", steps.len());
+    Ok(())
+}
+
+/// Prints the steps that `run` or `load` would take.
+///
+/// # Errors
+/// As the command itself.
+pub fn plan(config: &Config, args: &PlanArgs) -> Result<(), Failure> {
+    if args.format == PlanFormat::Pipewire {
+        print!("{}", plan::pipewire::filter_chain(&config.play_device, &config.controls()));
+        return Ok(());
+    }
+    let library = if args.planned == Planned::Load { library(config)? } else { PathBuf::new() };
+    let present = pulse::survey(&mut Connection::open(config.server.as_deref())?)?;
+    let mics = find_mics(config, &present)?;
+    for step in plan::steps(&wanted(config, &mics, args.planned, &library)?, &present)? {
+        println!("{}", step.pactl());
+    }
+    Ok(())
+}
+
+fn missing(command: &str) -> Result<(), Failure> {
+    Err(Failure::Runtime(anyhow::anyhow!("`{command}` is not built yet")))
+}
+
+/// Prints what a running service knows.
+///
+/// # Errors
+/// Always, for now.
+pub fn status(_config: &Config, _args: &StatusArgs) -> Result<(), Failure> {
+    missing("status")
+}
+
+/// Prints what a running service knows, again and again.
+///
+/// # Errors
+/// Always, for now.
+pub fn monitor(_config: &Config, _args: &StatusArgs) -> Result<(), Failure> {
+    missing("monitor")
+}
+
+/// Says what is wrong on this machine and how to mend it.
+///
+/// # Errors
+/// Always, for now.
+pub fn doctor(_config: &Config) -> Result<(), Failure> {
+    missing("doctor")
+}
+
+/// The plugin's library for the server to load.
+fn library(config: &Config) -> Result<PathBuf, Failure> {
+    Ok(host::library_of(&host::find_bundle(config.bundle.as_deref())?))
+}
+
+/// The sources that the settings name.
+fn find_mics(config: &Config, present: &Present) -> Result<[String; 2], Failure> {
+    let found: Result<Vec<String>, _> =
+        config.microphones.iter().map(|name| devices::find(present, name).map(|s| s.name.clone())).collect();
+    found?.try_into().map_err(|mics: Vec<String>| {
+        let count = mics.len();
+        Failure::Usage(format!("{count} microphones were given; a server's sound is merged from 2 for now"))
+    })
+}
+
+/// The graph that the settings ask for.
+fn wanted<'a>(
+    config: &'a Config,
+    mics: &'a [String; 2],
+    planned: Planned,
+    library: &'a Path,
+) -> Result<Graph<'a>, Failure> {
+    let name = config.play_device.as_str();
+    if !graph::valid_name(name) {
+        return Err(Failure::Usage(format!(
+            "`{name}` cannot be the name of a source: use up to 100 letters, digits, dots, dashes and underscores \
+             (--play-device, PLAY_DEVICE_NAME)"
+        )));
+    }
+    let kind = match (planned, config.route) {
+        (Planned::Load, _) => Kind::InServer { ladspa: library, controls: config.controls() },
+        (Planned::Run, Route::Direct) => Kind::Direct,
+        (Planned::Run, Route::Loopback) => Kind::Loopback,
+    };
+    Ok(Graph { name, mics: [&mics[0], &mics[1]], rate_hz: config.rate_hz, kind })
+}

@@ -1,0 +1,386 @@
+//! `driftmerge run`: the service, until a signal ends it.
+//!
+//! The main thread turns the server's main loop, moves sound between streams and rings, and watches: a microphone that
+//! goes away is looked for again, a server that goes away is waited for, and the graph is made anew. The plugin runs in
+//! the merger's thread all the while, so that what it has learnt outlives both.
+
+use super::{find_mics, wanted};
+use crate::cli::Planned;
+use crate::config::{Config, Latency, Route};
+use crate::exit::Failure;
+use crate::host::{self, Hosted, Merger, Meters, merger, pace::Clock};
+use crate::plan::{self, Step, devices};
+use crate::pulse::{self, Capture, Connection, Player, PulseError};
+use anyhow::Context as _;
+use ringbuf::traits::Split as _;
+use ringbuf::{HeapCons, HeapProd, HeapRb};
+use std::io::{IsTerminal as _, Write as _};
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+/// Longest wait in one turn of the server's main loop; merged sound waits for it at most so long.
+const TURN: Duration = Duration::from_millis(5);
+/// Sound that a ring holds, s.
+const RING_S: f64 = 4.0;
+/// A microphone that delivers nothing for so long, beyond its fragments, is replaced by silence.
+const PATIENCE: Duration = Duration::from_millis(100);
+/// How often a missing microphone or server is looked for.
+const RETRY: Duration = Duration::from_millis(250);
+/// How often the clocks are compared.
+const CLOCK_LOOK: Duration = Duration::from_millis(10);
+/// How often the meters are looked at.
+const METER_LOOK: Duration = Duration::from_millis(50);
+/// How often the line on a terminal is written.
+const LINE: Duration = Duration::from_millis(500);
+/// How often what was learnt is kept.
+const KEEP: Duration = Duration::from_secs(60);
+/// A change of the lag between two looks that is told as a jump, ms.
+const JUMP_MS: f32 = 1.0;
+
+/// Runs the service until a signal ends it.
+///
+/// # Errors
+/// No plugin, no server, no such microphone, or something is in the way.
+pub fn run(config: &Config) -> Result<(), Failure> {
+    let stop = Arc::new(AtomicBool::new(false));
+    for signal in signal_hook::consts::TERM_SIGNALS {
+        signal_hook::flag::register(*signal, Arc::clone(&stop)).context("cannot watch for signals")?;
+    }
+    let plugin = Hosted::load(&host::find_bundle(config.bundle.as_deref())?, f64::from(config.rate_hz))?;
+    let mut connection = Connection::open(config.server.as_deref())?;
+    let present = pulse::survey(&mut connection)?;
+    let mics = find_mics(config, &present)?;
+    let mut service = Service { config, mics, stop };
+    let snapshot = service.learnt();
+    let (mut link, input, output) = Link::new(config);
+    let start = merger::Start {
+        plugin,
+        controls: config.controls(),
+        auto_delay: config.latency == Latency::Auto,
+        snapshot,
+        rate_hz: f64::from(config.rate_hz),
+        own_clocks: config.route == Route::Direct,
+    };
+    let mut session = Session::open(&service, connection, [0, 0])?;
+    let merger = Merger::start(start, input, output);
+    let ended = service.serve(&mut session, &mut link, &merger);
+    let learnt = merger.stop();
+    if let Some(snapshot) = learnt {
+        service.keep(&snapshot);
+    }
+    session.close(&service)?;
+    ended
+}
+
+/// What stays the same while the service runs.
+struct Service<'a> {
+    config: &'a Config,
+    mics: [String; 2],
+    stop: Arc<AtomicBool>,
+}
+
+impl Service<'_> {
+    /// Turns until a signal comes.
+    fn serve(&mut self, session: &mut Session, link: &mut Link, merger: &Merger) -> Result<(), Failure> {
+        let mut watch = Watch::new();
+        while !self.stop.load(Ordering::Relaxed) {
+            match session.turn(self, link, merger) {
+                Ok(()) => {}
+                Err(PulseError::Lost(why)) => {
+                    tracing::warn!("{why}; waiting for the server");
+                    if !session.reopen(self) {
+                        break;
+                    }
+                    tracing::info!("the server is back");
+                }
+                Err(error) => return Err(error.into()),
+            }
+            watch.look(self, session, merger);
+        }
+        watch.end();
+        Ok(())
+    }
+
+    /// The graph, as steps from what the server has.
+    fn steps(&self, present: &plan::Present) -> Result<Vec<Step>, Failure> {
+        Ok(plan::steps(&wanted(self.config, &self.mics, Planned::Run, Path::new(""))?, present)?)
+    }
+
+    /// What an earlier run learnt about these microphones.
+    fn learnt(&self) -> Option<driftmerge_dsp::Snapshot> {
+        let _ = self;
+        None
+    }
+
+    /// Keeps what was learnt for the next run.
+    fn keep(&self, snapshot: &driftmerge_dsp::Snapshot) {
+        let _ = (self, snapshot);
+    }
+}
+
+/// This side of the rings.
+struct Link {
+    inputs: [HeapProd<f32>; 2],
+    output: HeapCons<f32>,
+}
+
+impl Link {
+    fn new(config: &Config) -> (Self, [HeapCons<f32>; 2], HeapProd<f32>) {
+        let ring = || HeapRb::<f32>::new((RING_S * f64::from(config.rate_hz)) as usize).split();
+        let ((to_a, a), (to_b, b), (out, from_out)) = (ring(), ring(), ring());
+        (Self { inputs: [to_a, to_b], output: from_out }, [a, b], out)
+    }
+}
+
+/// The streams of one connection.
+struct Session {
+    connection: Connection,
+    /// One for each microphone, or one stereo one for both; None while its source is away.
+    captures: Vec<Option<Capture>>,
+    /// Frames received from each by streams that are gone.
+    before: [u64; 2],
+    player: Player,
+    clock: Clock,
+    begin: Instant,
+    clock_looked: Instant,
+    retried: Instant,
+}
+
+impl Session {
+    /// Makes the graph and opens the streams; `before` counts the frames that were received earlier.
+    fn open(service: &Service, mut connection: Connection, before: [u64; 2]) -> Result<Self, Failure> {
+        let config = service.config;
+        let present = pulse::survey(&mut connection)?;
+        let steps = service.steps(&present)?;
+        pulse::apply(&mut connection, &steps)?;
+        let graph = wanted(config, &service.mics, Planned::Run, Path::new(""))?;
+        let opened = Self::open_streams(service, &mut connection, &graph.out_sink(), before);
+        let (captures, player) = match opened {
+            Ok(opened) => opened,
+            Err(error) => {
+                // Half a graph helps nobody.
+                let _ = take_away(&mut connection, &config.play_device);
+                return Err(error.into());
+            }
+        };
+        let now = Instant::now();
+        let clock = Clock::new(f64::from(config.rate_hz));
+        Ok(Self { connection, captures, before, player, clock, begin: now, clock_looked: now, retried: now })
+    }
+
+    fn open_streams(
+        service: &Service,
+        connection: &mut Connection,
+        sink: &str,
+        before: [u64; 2],
+    ) -> Result<(Vec<Option<Capture>>, Player), PulseError> {
+        let config = service.config;
+        let streams = if config.route == Route::Direct { 2 } else { 1 };
+        let captures: Result<Vec<_>, _> =
+            (0..streams).map(|i| service.capture(connection, i, before[i]).map(Some)).collect();
+        let player = Player::open(connection, &config.play_device, sink, config.rate_hz, config.play_buffer_frames)?;
+        Ok((captures?, player))
+    }
+
+    /// One turn: sound in, sound out, and a look at the clocks.
+    fn turn(&mut self, service: &Service, link: &mut Link, merger: &Merger) -> Result<(), PulseError> {
+        self.connection.turn(TURN)?;
+        let patience = PATIENCE + Duration::from_secs_f64(2.0 * service.fragment_s());
+        let direct = self.captures.len() == 2;
+        for i in 0..self.captures.len() {
+            let rings = if direct { &mut link.inputs[i..=i] } else { &mut link.inputs[..] };
+            let mut quiet = self.begin.elapsed() > patience;
+            if let Some(capture) = &mut self.captures[i] {
+                let dropped = capture.pull(rings)?;
+                if dropped > 0 {
+                    tracing::warn!("{dropped} frames of `{}` are lost: the machine is too busy", service.mics[i]);
+                }
+                quiet &= capture.newest().is_none_or(|at| at.elapsed() > patience);
+                self.before[i] = capture.received();
+                if capture.lost() {
+                    tracing::warn!("`{}` is gone; waiting for it", service.mics[i]);
+                    self.captures[i] = None;
+                }
+            }
+            merger.set_alive(i, !quiet);
+        }
+        if direct {
+            self.compare_clocks(merger, patience);
+        }
+        merger.wake();
+        if self.player.lost() {
+            return Err(PulseError::Lost("the sink of the merged sound is gone".into()));
+        }
+        self.player.push(&mut link.output)?;
+        if self.captures.iter().any(Option::is_none) && self.retried.elapsed() > RETRY {
+            self.retried = Instant::now();
+            self.look_for_lost(service)?;
+        }
+        Ok(())
+    }
+
+    fn compare_clocks(&mut self, merger: &Merger, patience: Duration) {
+        if self.clock_looked.elapsed() < CLOCK_LOOK {
+            return;
+        }
+        self.clock_looked = Instant::now();
+        let taken = |capture: &Option<Capture>| {
+            let capture = capture.as_ref()?;
+            capture.newest().filter(|at| at.elapsed() < patience)?;
+            capture.taken()
+        };
+        if let (Some(a), Some(b)) = (taken(&self.captures[0]), taken(&self.captures[1])) {
+            self.clock.look(self.begin.elapsed().as_secs_f64(), a, b);
+            if let Some(frames) = self.clock.difference_frames() {
+                merger.set_wanted(frames);
+            }
+        }
+    }
+
+    /// Opens the microphones again that have come back.
+    fn look_for_lost(&mut self, service: &Service) -> Result<(), PulseError> {
+        let present = pulse::survey(&mut self.connection)?;
+        for i in 0..self.captures.len() {
+            if self.captures[i].is_some() || devices::find(&present, &service.mics[i]).is_err() {
+                continue;
+            }
+            match service.capture(&mut self.connection, i, self.before[i]) {
+                Ok(capture) => {
+                    tracing::info!("`{}` is back", service.mics[i]);
+                    self.captures[i] = Some(capture);
+                }
+                Err(error) => tracing::debug!("{error}"),
+            }
+        }
+        Ok(())
+    }
+
+    /// Waits for the server and opens everything anew. False: a signal came first.
+    fn reopen(&mut self, service: &Service) -> bool {
+        while !service.stop.load(Ordering::Relaxed) {
+            std::thread::sleep(RETRY);
+            let opened = Connection::open(service.config.server.as_deref())
+                .map_err(Failure::from)
+                .and_then(|connection| Self::open(service, connection, self.before));
+            match opened {
+                Ok(session) => {
+                    *self = session;
+                    return true;
+                }
+                Err(error) => tracing::debug!("{error}"),
+            }
+        }
+        false
+    }
+
+    /// Closes the streams and takes the graph away.
+    fn close(self, service: &Service) -> Result<(), Failure> {
+        let Self { mut connection, captures, player, .. } = self;
+        drop((captures, player));
+        match take_away(&mut connection, &service.config.play_device) {
+            // A server that is gone has nothing of ours.
+            Ok(()) | Err(PulseError::Lost(_)) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
+    }
+}
+
+impl Service<'_> {
+    /// Length of a fragment, s.
+    fn fragment_s(&self) -> f64 {
+        f64::from(self.config.chunk_frames) / f64::from(self.config.rate_hz)
+    }
+
+    /// Opens the stream `i`: a microphone of its own, or both as one.
+    fn capture(&self, connection: &mut Connection, i: usize, before: u64) -> Result<Capture, PulseError> {
+        let config = self.config;
+        let (source, channels) = match config.route {
+            Route::Direct => (self.mics[i].clone(), 1),
+            Route::Loopback => (format!("{}_in.monitor", config.play_device), 2),
+        };
+        Capture::open(connection, &source, config.rate_hz, channels, config.chunk_frames, before)
+    }
+}
+
+/// Takes the graph `name` away from the server.
+fn take_away(connection: &mut Connection, name: &str) -> Result<(), PulseError> {
+    let present = pulse::survey(connection)?;
+    let steps: Vec<Step> = plan::ours(&present, Some(name)).into_iter().cloned().map(Step::Unload).collect();
+    pulse::apply(connection, &steps)
+}
+
+/// Tells what happens: a line per event in the log, one line that changes on a terminal.
+struct Watch {
+    terminal: bool,
+    known: Option<Meters>,
+    running: bool,
+    looked: Instant,
+    lined: Instant,
+    kept: Instant,
+}
+
+impl Watch {
+    fn new() -> Self {
+        let now = Instant::now();
+        let terminal = std::io::stderr().is_terminal();
+        Self { terminal, known: None, running: false, looked: now, lined: now, kept: now }
+    }
+
+    fn look(&mut self, service: &Service, session: &Session, merger: &Merger) {
+        if self.looked.elapsed() < METER_LOOK {
+            return;
+        }
+        self.looked = Instant::now();
+        if !self.running && merger.running() {
+            self.running = true;
+            tracing::info!(
+                "merging `{}` and `{}` into `{}`",
+                service.mics[0],
+                service.mics[1],
+                service.config.play_device
+            );
+        }
+        let now = merger.meters();
+        let before = self.known.replace(now).unwrap_or_default();
+        let state = ["searching", "locked", "holding"][(now.state as usize).min(2)];
+        if before.state == 0.0 && now.state > 0.0 {
+            self.tell(&format!("{state}: lag {:.3} ms, drift {:.2} ppm", now.lag_ms, now.drift_ppm));
+        } else if before.state > 0.0 && now.state == 0.0 {
+            self.tell("lock lost, searching");
+        } else if now.state > 0.0 && (now.lag_ms - before.lag_ms).abs() > JUMP_MS {
+            self.tell(&format!("the lag jumped from {:.3} to {:.3} ms", before.lag_ms, now.lag_ms));
+        }
+        tracing::trace!(?now, level_s = session.player.level_s(), clocks = session.clock.difference_frames(), "meters");
+        if self.terminal && self.lined.elapsed() > LINE {
+            self.lined = Instant::now();
+            let level_ms = session.player.level_s().unwrap_or(0.0) * 1e3;
+            eprint!(
+                "\r\x1b[K{state}  lag {:.3} ms  drift {:.2} ppm  confidence {:.2}  share of B {:.2}  waiting {level_ms:.0} ms",
+                now.lag_ms, now.drift_ppm, now.confidence, now.weight
+            );
+            let _ = std::io::stderr().flush();
+        }
+        if let Some(snapshot) = merger.take_snapshot() {
+            service.keep(&snapshot);
+        }
+        if self.kept.elapsed() > KEEP {
+            self.kept = Instant::now();
+            merger.ask_snapshot();
+        }
+    }
+
+    fn tell(&self, event: &str) {
+        if self.terminal {
+            eprint!("\r\x1b[K");
+        }
+        tracing::info!("{event}");
+    }
+
+    fn end(&self) {
+        if self.terminal {
+            eprintln!();
+        }
+    }
+}
