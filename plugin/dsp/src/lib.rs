@@ -16,7 +16,9 @@ mod lock;
 mod measure;
 pub mod mix;
 mod observe;
+mod onset;
 pub mod params;
+mod places;
 mod presence;
 mod pull_in;
 pub mod snapshot;
@@ -26,6 +28,7 @@ pub mod status;
 mod streams;
 mod sums;
 mod track;
+mod voice_band;
 mod weigh;
 mod window;
 

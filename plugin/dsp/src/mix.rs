@@ -2,12 +2,14 @@
 //!
 //! Problem: put A and B together by the weights of [`crate::weigh`] so that no change is heard as such: of weights,
 //! of mode, of trust in the alignment, of a microphone that dies. Every such change gives new target gains, which are
-//! reached by a straight ramp of [`FRAME_S`]. Powers are counted over frames of the same length, counted from the
-//! first frame on, so that the output does not depend on how the sound is cut into calls. No alignment here, and no
-//! polarity: B comes with both done.
+//! reached by a straight ramp of [`FRAME_S`]. Powers are counted over steps of [`STEP_S`] and frames of five of them,
+//! counted from the first frame on, so that the output does not depend on how the sound is cut into calls. No
+//! alignment here, and no polarity: B comes with both done.
 
+use crate::onset::{OnsetFinder, STEP_S};
 use crate::params::Mode;
 use crate::speech::{Ear, FRAME_S};
+use crate::voice_band::VoiceBand;
 pub use crate::weigh::Levels;
 use crate::weigh::Weigher;
 
@@ -15,9 +17,13 @@ use crate::weigh::Weigher;
 const B_GOOD: f64 = 8.0;
 /// Speech-to-noise ratio of A alone below which B may replace it: 3 dB, that is, there is nothing to hear in A.
 const A_USELESS: f64 = 2.0;
-/// Time for which one microphone has to be the better one before it is changed for the other, s. Only with this
+/// How much better B has to have been in the merge to play on alone when the alignment is lost: 6 dB.
+const B_CLEARLY_BETTER: f64 = 4.0;
+/// Speech for which one microphone has to be the better one before it is changed for the other, s. Only with this
 /// patience a talker who pauses in A is not taken for a broken A.
 const PATIENCE_S: f64 = 5.0;
+/// Bounds of the level ratio by which B alone is brought to A's level: +-20 dB.
+const LEVEL_BOUNDS: [f64; 2] = [0.1, 10.0];
 
 /// What the mixer is told about the frames of a call.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -39,44 +45,71 @@ enum Alone {
     B,
 }
 
+/// Powers of A and B and their product, summed.
+#[derive(Clone, Copy, Debug, Default)]
+struct Sums {
+    aa: f64,
+    bb: f64,
+    ab: f64,
+}
+
+impl Sums {
+    fn add(&mut self, a: f64, b: f64) {
+        self.aa += a * a;
+        self.bb += b * b;
+        self.ab += a * b;
+    }
+
+    /// The sums times `scale`; starts again from nothing.
+    fn take(&mut self, scale: f64) -> Self {
+        let Self { aa, bb, ab } = std::mem::take(self);
+        Self { aa: aa * scale, bb: bb * scale, ab: ab * scale }
+    }
+}
+
 /// Merges two aligned streams.
 pub struct Mixer {
-    frame_len: u32,
-    frame_pos: u32,
-    sum_aa: f64,
-    sum_bb: f64,
-    sum_ab: f64,
+    step_len: usize,
+    step_pos: usize,
+    frame_len: usize,
+    frame_pos: usize,
+    band: VoiceBand,
+    step_sums: Sums,
+    frame_sums: Sums,
     ear_a: Ear,
     ear_b: Ear,
+    onsets: OnsetFinder,
     weigher: Weigher,
     alone: Alone,
     doubt_frames: u32,
-    patience_frames: u32,
     feed: MixFeed,
     target: [f32; 2],
     start: [f32; 2],
-    ramp_pos: u32,
+    ramp_pos: usize,
 }
 
 impl Mixer {
     /// A mixer for streams of `rate_hz` (8000 to 192000). Allocates.
     pub fn new(rate_hz: f64) -> Self {
+        let step_len = (rate_hz * STEP_S).round().max(1.0) as usize;
         Self {
-            frame_len: (rate_hz * FRAME_S).round().max(1.0) as u32,
+            step_len,
+            step_pos: 0,
+            frame_len: step_len * (FRAME_S / STEP_S).round() as usize,
             frame_pos: 0,
-            sum_aa: 0.0,
-            sum_bb: 0.0,
-            sum_ab: 0.0,
+            band: VoiceBand::new(rate_hz),
+            step_sums: Sums::default(),
+            frame_sums: Sums::default(),
             ear_a: Ear::default(),
             ear_b: Ear::default(),
+            onsets: OnsetFinder::default(),
             weigher: Weigher::default(),
             alone: Alone::A,
             doubt_frames: 0,
-            patience_frames: (PATIENCE_S / FRAME_S) as u32,
             feed: MixFeed { aligned: false, mode: Mode::default(), enabled: true, correlation: 0.0 },
             target: [1.0, 0.0],
             start: [1.0, 0.0],
-            ramp_pos: u32::MAX,
+            ramp_pos: usize::MAX,
         }
     }
 
@@ -89,34 +122,32 @@ impl Mixer {
     /// starts a ramp at the first frame of the call. Audio thread: no allocation, no panic.
     pub fn process(&mut self, a: &[f32], b: &[f32], out: &mut [f32], feed: &MixFeed) {
         if *feed != self.feed {
-            self.feed = *feed;
-            self.aim();
+            self.take_feed(*feed);
         }
-        for ((&a, &b), out) in a.iter().zip(b).zip(out.iter_mut()) {
-            let [gain_a, gain_b] = self.gains_now();
-            *out = gain_a * a + gain_b * b;
-            self.ramp_pos = self.ramp_pos.saturating_add(1);
-            let (a, b) = (f64::from(a), f64::from(b));
-            self.sum_aa += a * a;
-            self.sum_bb += b * b;
-            self.sum_ab += a * b;
-            self.frame_pos += 1;
-            if self.frame_pos == self.frame_len {
-                self.end_frame();
+        let mut at = 0;
+        let len = a.len().min(b.len()).min(out.len());
+        while at < len {
+            let end = len.min(at + self.step_len - self.step_pos);
+            let (a, b) = (&a[at..end], &b[at..end]);
+            self.add_up(a, b, &mut out[at..end]);
+            self.count(a, b);
+            self.step_pos += end - at;
+            at = end;
+            if self.step_pos == self.step_len {
+                self.end_step();
             }
         }
     }
 
     /// Share of B in the sum, 0 to 1. Audio thread.
     pub fn weight_of_b(&self) -> f32 {
-        let level = self.weigher.levels().level_ratio as f32;
-        let [a, b] = [self.target[0], self.target[1] * level];
+        let [a, b] = [self.target[0], self.target[1] * self.levels().level_ratio as f32];
         b / (a + b).max(1e-9)
     }
 
-    /// What was learnt about the two microphones. Audio thread.
+    /// What was learnt about the two microphones; equal ones before anything was. Audio thread.
     pub fn levels(&self) -> Levels {
-        self.weigher.levels()
+        self.weigher.levels().unwrap_or(Levels { level_ratio: 1.0, noise_ratio: 1.0 })
     }
 
     /// Starts from what another mixer learnt. Audio thread.
@@ -124,26 +155,68 @@ impl Mixer {
         self.weigher.restore(levels);
     }
 
-    fn gains_now(&self) -> [f32; 2] {
-        if self.ramp_pos >= self.frame_len {
-            return self.target;
+    fn take_feed(&mut self, feed: MixFeed) {
+        if self.feed.aligned && !feed.aligned {
+            let better = self.weigher.levels().is_some_and(|l| l.advantage_of_b() > B_CLEARLY_BETTER);
+            self.alone = if better { Alone::B } else { Alone::A };
+            self.doubt_frames = 0;
         }
-        let x = (self.ramp_pos + 1) as f32 / self.frame_len as f32;
-        [0, 1].map(|i| self.start[i] + x * (self.target[i] - self.start[i]))
+        self.feed = feed;
+        self.aim();
+    }
+
+    fn add_up(&mut self, a: &[f32], b: &[f32], out: &mut [f32]) {
+        let [gain_a, gain_b] = self.target;
+        let ramped = out.len().min(self.frame_len.saturating_sub(self.ramp_pos));
+        let [slope_a, slope_b] = [0, 1].map(|i| (self.target[i] - self.start[i]) / self.frame_len as f32);
+        for (i, o) in out[..ramped].iter_mut().enumerate() {
+            let x = (self.ramp_pos + i + 1) as f32;
+            *o = (self.start[0] + x * slope_a) * a[i] + (self.start[1] + x * slope_b) * b[i];
+        }
+        for ((o, a), b) in out[ramped..].iter_mut().zip(&a[ramped..]).zip(&b[ramped..]) {
+            *o = gain_a * a + gain_b * b;
+        }
+        self.ramp_pos = self.ramp_pos.saturating_add(out.len());
+    }
+
+    fn count(&mut self, a: &[f32], b: &[f32]) {
+        for (&a, &b) in a.iter().zip(b) {
+            let (a, b) = (f64::from(a), f64::from(b));
+            self.frame_sums.add(a, b);
+            let [a, b] = self.band.pass([a, b]);
+            self.step_sums.add(a, b);
+        }
+    }
+
+    fn end_step(&mut self) {
+        self.step_pos = 0;
+        self.band.settle();
+        let step = self.step_sums.take(1.0 / self.step_len as f64);
+        if self.is_learning()
+            && let Some(onset) = self.onsets.step(step.aa, step.bb, step.ab)
+        {
+            self.weigher.hear(&onset);
+        }
+        self.frame_pos += self.step_len;
+        if self.frame_pos == self.frame_len {
+            self.frame_pos = 0;
+            self.end_frame();
+        }
     }
 
     fn end_frame(&mut self) {
-        let per_frame = 1.0 / f64::from(self.frame_len);
-        let (power_a, power_b, cross) = (self.sum_aa * per_frame, self.sum_bb * per_frame, self.sum_ab * per_frame);
-        self.frame_pos = 0;
-        (self.sum_aa, self.sum_bb, self.sum_ab) = (0.0, 0.0, 0.0);
-        self.ear_a.hear(power_a);
-        self.ear_b.hear(power_b);
-        if self.feed.aligned && !self.ear_a.is_dead() && !self.ear_b.is_dead() {
-            self.weigher.learn(power_a, power_b, cross, &self.ear_a, &self.ear_b);
+        let frame = self.frame_sums.take(1.0 / self.frame_len as f64);
+        self.ear_a.hear(frame.aa);
+        self.ear_b.hear(frame.bb);
+        if self.is_learning() {
+            self.weigher.learn(frame.aa, frame.bb, frame.ab, &self.ear_a, &self.ear_b);
         }
         self.judge_alone();
         self.aim();
+    }
+
+    fn is_learning(&self) -> bool {
+        self.feed.aligned && !self.ear_a.is_dead() && !self.ear_b.is_dead()
     }
 
     /// Changes the microphone that plays alone, if the other one has been clearly better for long.
@@ -153,12 +226,11 @@ impl Mixer {
             Alone::A => snr_a < A_USELESS && snr_b > B_GOOD,
             Alone::B => snr_a > A_USELESS,
         };
-        let counted = self.ear_a.is_speaking() || self.ear_b.is_speaking();
         if !doubt {
             self.doubt_frames = 0;
-        } else if counted {
+        } else if self.ear_a.is_speaking() || self.ear_b.is_speaking() {
             self.doubt_frames += 1;
-            if self.doubt_frames >= self.patience_frames {
+            if f64::from(self.doubt_frames) * FRAME_S >= PATIENCE_S {
                 self.doubt_frames = 0;
                 self.alone = if self.alone == Alone::A { Alone::B } else { Alone::A };
             }
@@ -167,35 +239,36 @@ impl Mixer {
 
     /// Starts the ramp to the gains that are right now.
     fn aim(&mut self) {
-        let now = self.gains_now();
         let target = self.wanted_gains();
         if target == self.target && self.ramp_pos >= self.frame_len {
             return;
         }
-        self.start = now;
+        let x = self.ramp_pos.min(self.frame_len) as f32 / self.frame_len as f32;
+        self.start = [0, 1].map(|i| self.start[i] + x * (self.target[i] - self.start[i]));
         self.target = target;
         self.ramp_pos = 0;
     }
 
     fn wanted_gains(&self) -> [f32; 2] {
+        const ONLY_A: [f32; 2] = [1.0, 0.0];
         if !self.feed.enabled {
-            return [1.0, 0.0];
+            return ONLY_A;
         }
         let levels = self.weigher.levels();
-        let b_alone = [0.0, (1.0 / levels.level_ratio.clamp(0.1, 10.0)) as f32];
-        let (dead_a, dead_b) = (self.ear_a.is_dead(), self.ear_b.is_dead());
+        let level = levels.map_or(1.0, |l| l.level_ratio.clamp(LEVEL_BOUNDS[0], LEVEL_BOUNDS[1]));
+        let only_b = [0.0, (1.0 / level) as f32];
         match self.feed.mode {
-            Mode::OnlyA => [1.0, 0.0],
+            Mode::OnlyA => ONLY_A,
             Mode::OnlyB => [0.0, 1.0],
-            _ if dead_a && dead_b => self.target,
-            _ if dead_b => [1.0, 0.0],
-            _ if dead_a => b_alone,
+            _ if self.ear_a.is_dead() && self.ear_b.is_dead() => self.target,
+            _ if self.ear_b.is_dead() => ONLY_A,
+            _ if self.ear_a.is_dead() => only_b,
             _ if !self.feed.aligned => match self.alone {
-                Alone::A => [1.0, 0.0],
-                Alone::B => b_alone,
+                Alone::A => ONLY_A,
+                Alone::B => only_b,
             },
             Mode::Average => [0.5, 0.5],
-            Mode::Weighted | Mode::Banded => levels.shares().map(|w| w as f32),
+            Mode::Weighted | Mode::Banded => levels.map_or(ONLY_A, |l| l.shares().map(|w| w as f32)),
         }
     }
 }

@@ -11,14 +11,14 @@ pub const FRAME_S: f64 = 0.01;
 
 /// Power below which a frame holds no signal at all (digital silence; full scale is 1).
 const SILENCE: f64 = 1e-18;
-/// Smoothing of the power before its minimum is taken, share of the new frame: about 60 ms.
-const SMOOTH: f64 = 0.15;
-/// Frames in a window of the minimum: 0.2 s.
-const WINDOW_FRAMES: u32 = 20;
-/// Windows over which the minimum is kept: 1.6 s and the one under way.
+/// Smoothing of the power before its minimum is taken, share of the new frame: about 0.1 s.
+const SMOOTH: f64 = 0.1;
+/// Frames in a window of the minimum: 0.62 s.
+const WINDOW_FRAMES: u32 = 62;
+/// Windows over which the minimum is kept: 5 s and the one under way. Sentences are shorter than that.
 const WINDOWS: usize = 8;
 /// The minimum of a smoothed power lies below its mean by about this.
-const MINIMUM_TO_MEAN: f64 = 1.3;
+const MINIMUM_TO_MEAN: f64 = 1.25;
 /// Power over the floor from which a frame counts as speech: 5 dB.
 const SPEECH_RATIO: f64 = 3.0;
 /// Power under the floor from which a frame counts as dead: 20 dB, far below what noise does by itself.

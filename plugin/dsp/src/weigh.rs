@@ -1,18 +1,35 @@
 //! How much each microphone is worth: the weights of the merge.
 //!
-//! Signal model, polarity and lag already taken out: A = s + n, B = g s + m, with n and m unlike each other. The best
-//! sum is maximum ratio: weights 1 / E n² and g / E m². Energies alone do not tell s from n where the room answers;
-//! the cross power of the aligned pair does, for only s is in both. What is learnt is kept while nobody speaks, so
-//! that pauses do not move the weights.
+//! Signal model, lag and polarity already taken out: A = s + n, B = g s + m; s is the direct sound, n and m hold
+//! noise and reverberation. The best sum is maximum ratio: weights 1 / E n² and g / E m². Energies do not tell s from n
+//! where the room answers: the far microphone's reverberation makes it look loud. So g comes from the onsets
+//! ([`crate::onset`]), and with it the noises from the averages over speech (A², B², AB): E n² = E A² - E AB / g,
+//! E m² = E B² - g E AB. That is the sum that passes the direct sound at constant level and has the least power
+//! (Capon); it cannot cancel the direct sound, as g is kept where both noises are at least the noise floors.
+//! Where A and B have nothing in common at onsets, they are not aligned in truth, and the better one alone is right:
+//! the weights are those of the largest ratio of onset power to noise, which is both rules in one.
 
+use crate::onset::Onset;
+use crate::places::{Place, Places, Powers};
 use crate::speech::Ear;
 
-/// Memory of the powers, frames of speech: 1.5 s.
-const MEMORY_FRAMES: f64 = 150.0;
-/// Speed of learning in frames without speech, against frames with: sounds that never pause have to count too.
-const PAUSE_SPEED: f64 = 0.02;
-/// No microphone is taken to be better than this noise, as a share of its power: -25 dB.
-const LEAST_NOISE: f64 = 0.003;
+/// No microphone is taken to be better than this noise, as a share of its power: -27 dB.
+const LEAST_NOISE: f64 = 0.002;
+/// The level of onsets still holds some reverberation, which draws it towards the ratio of energies: so far beyond,
+/// as a share of the distance between the two (logarithms).
+const BEYOND: f64 = 0.2;
+/// Onsets that weigh as much as the first guess, the ratio of energies.
+const GUESS_ONSETS: f64 = 1.0;
+/// The largest difference between the level of onsets and that of energies, natural logarithm: 26 dB.
+const FAR_OFF: f64 = 3.0;
+/// Coherence at onsets from which on the pair counts as aligned; noise lowers it, a wrong lag takes it away.
+const FULL_COHERENCE: f64 = 0.3;
+/// The largest ratio of the two gains.
+const LARGEST_RATIO: f64 = 1e4;
+/// Speech from which on something is known, s.
+const FIRST_SPEECH_S: f64 = 0.1;
+/// Onsets after which nothing is left of restored levels.
+const RESTORED_ONSETS: f64 = 5.0;
 
 /// Level of the wanted sound in B against A (amplitude) and power of B's noise against A's.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -30,84 +47,121 @@ impl Levels {
         let a = 1.0 / (1.0 + self.level_ratio * b_to_a);
         [a, a * b_to_a]
     }
+
+    /// The ratio of speech to noise of B against that of A (powers). Audio thread.
+    pub fn advantage_of_b(&self) -> f64 {
+        self.level_ratio * self.level_ratio / self.noise_ratio
+    }
+
+    /// A mean of the logarithms, with the share `x` of `other`.
+    fn towards(&self, other: &Self, x: f64) -> Self {
+        let mix = |a: f64, b: f64| (a.ln() * (1.0 - x) + b.ln() * x).exp();
+        Self {
+            level_ratio: mix(self.level_ratio, other.level_ratio),
+            noise_ratio: mix(self.noise_ratio, other.noise_ratio),
+        }
+    }
 }
 
 /// Learns [`Levels`] from the aligned pair.
 #[derive(Clone, Debug, Default)]
 pub struct Weigher {
-    power_a: f64,
-    power_b: f64,
-    cross: f64,
-    floor_a: f64,
-    floor_b: f64,
-    known: f64,
+    places: Places,
     restored: Option<Levels>,
+    levels: Option<Levels>,
 }
 
 impl Weigher {
     /// Starts from what was learnt before; new sound replaces it within seconds.
     pub fn restore(&mut self, levels: &Levels) {
-        self.restored = Some(*levels);
-        self.known = 0.0;
+        *self = Self { restored: Some(*levels), levels: Some(*levels), ..Self::default() };
+    }
+
+    /// Takes an onset of the aligned pair. Audio thread.
+    pub fn hear(&mut self, onset: &Onset) {
+        self.places.hear(onset);
     }
 
     /// Takes the mean powers of an aligned frame and the mean product of its two channels. Audio thread.
     pub fn learn(&mut self, power_a: f64, power_b: f64, cross: f64, ear_a: &Ear, ear_b: &Ear) {
-        let speech = ear_a.is_speaking() || ear_b.is_speaking();
-        let speed = if speech { 1.0 } else { PAUSE_SPEED } / MEMORY_FRAMES;
-        self.known = (self.known + speed).min(1.0);
-        let step = speed / self.known;
-        self.power_a += step * (power_a - self.power_a);
-        self.power_b += step * (power_b - self.power_b);
-        self.cross += step * (cross - self.cross);
-        self.floor_a += step * (ear_a.floor() - self.floor_a);
-        self.floor_b += step * (ear_b.floor() - self.floor_b);
-    }
-
-    /// What is known now. Audio thread.
-    pub fn levels(&self) -> Levels {
-        let fresh = self.measured();
-        match self.restored {
-            Some(old) => {
-                let mix = |old: f64, new: f64| (old.ln() * (1.0 - self.known) + new.ln() * self.known).exp();
-                Levels {
-                    level_ratio: mix(old.level_ratio, fresh.level_ratio),
-                    noise_ratio: mix(old.noise_ratio, fresh.noise_ratio),
-                }
+        let frame = Powers { a: power_a, b: power_b, cross, floor_a: ear_a.floor(), floor_b: ear_b.floor() };
+        self.places.learn(&frame, ear_a.is_speaking() || ear_b.is_speaking());
+        let place = self.places.current();
+        if place.speech_s() < FIRST_SPEECH_S {
+            return;
+        }
+        let fresh = measure(place);
+        if let Some(old) = self.restored {
+            if place.onsets >= RESTORED_ONSETS {
+                self.restored = None;
             }
-            None => fresh,
+            self.levels = Some(old.towards(&fresh, (place.onsets / RESTORED_ONSETS).min(1.0)));
+        } else {
+            self.levels = Some(fresh);
         }
     }
 
-    fn measured(&self) -> Levels {
-        let (power_a, power_b) = (self.power_a.max(1e-30), self.power_b.max(1e-30));
-        if self.known == 0.0 {
-            return Levels { level_ratio: 1.0, noise_ratio: 1.0 };
-        }
-        let cross = self.cross.clamp(0.0, (power_a * power_b).sqrt());
-        let part = floor_share(power_a, power_b, cross, self.floor_a, self.floor_b);
-        let speech_a = (power_a - part * self.floor_a).max(1e-3 * power_a);
-        let speech_b = (power_b - part * self.floor_b).max(1e-3 * power_b);
-        let level_ratio = (speech_b / speech_a).sqrt();
-        let wanted = cross / level_ratio;
-        let noise_a = (power_a - wanted).max(LEAST_NOISE * power_a);
-        let noise_b = (power_b - level_ratio * level_ratio * wanted).max(LEAST_NOISE * power_b);
-        Levels { level_ratio, noise_ratio: noise_b / noise_a }
+    /// What is known now; None before anything is. Audio thread.
+    pub fn levels(&self) -> Option<Levels> {
+        self.levels
     }
+}
+
+/// The levels that are best for a place.
+fn measure(place: &Place) -> Levels {
+    let p = place.powers();
+    let (power_a, power_b) = (p.a.max(1e-30), p.b.max(1e-30));
+    let both = (power_a * power_b).sqrt();
+    let cross = p.cross.clamp(1e-3 * both, both);
+    let part = floor_share(p, cross);
+    let least_a = part * p.floor_a + LEAST_NOISE * power_a;
+    let least_b = part * p.floor_b + LEAST_NOISE * power_b;
+    let speech_a = (power_a - least_a).max(1e-3 * power_a);
+    let speech_b = (power_b - least_b).max(1e-3 * power_b);
+
+    let by_energy = 0.5 * (speech_b / speech_a).ln();
+    let trust = place.onsets / (place.onsets + GUESS_ONSETS);
+    let (mut log_level, mut coherence) = (by_energy, 1.0);
+    if place.onsets > 0.0 {
+        let rises = (place.rise_a * place.rise_b).sqrt();
+        let by_onset = 0.5 * ((place.rise_b + 1e-30) / (place.rise_a + 1e-30)).ln();
+        let off = (by_onset - by_energy).clamp(-FAR_OFF, FAR_OFF) * (1.0 + BEYOND);
+        log_level += trust * off;
+        let seen = (place.rise_cross / (FULL_COHERENCE * rises + 1e-30)).clamp(0.0, 1.0);
+        coherence += trust * (seen - 1.0);
+    }
+    // Beyond these, the noise of one microphone would lie below its floor.
+    let (mut low, mut high) = (cross / speech_a, speech_b / cross);
+    if low > high {
+        low = (low * high).sqrt();
+        high = low;
+    }
+    let level = log_level.exp().clamp(low, high);
+    let noise_a = (power_a - cross / level).max(least_a);
+    let noise_b = (power_b - level * cross).max(least_b);
+
+    // Largest ratio of onset power, a matrix with `coherence` off its diagonal, to noise: an eigenvector of 2 x 2.
+    let (snr_a, snr_b) = (1.0 / noise_a, level * level / noise_b);
+    let off = coherence * (snr_a * snr_b).sqrt();
+    let top = 0.5 * (snr_a + snr_b + ((snr_a - snr_b).powi(2) + 4.0 * off * off).sqrt());
+    let (of_a, of_b) = if snr_a >= snr_b { (top - snr_b, off) } else { (off, top - snr_a) };
+    let ratio = (of_b / noise_b.sqrt()) / (of_a / noise_a.sqrt()).max(1e-30);
+    let ratio = ratio.clamp(1.0 / LARGEST_RATIO, LARGEST_RATIO);
+    Levels { level_ratio: level, noise_ratio: level / ratio }
 }
 
 /// The share of both floors, 0 to 1, that leaves room for the cross power: where a sound never pauses, the floors
 /// hold the sound itself, which the cross power gives away.
-fn floor_share(power_a: f64, power_b: f64, cross: f64, floor_a: f64, floor_b: f64) -> f64 {
-    let (left_a, left_b) = (power_a - floor_a, power_b - floor_b);
+fn floor_share(p: &Powers, cross: f64) -> f64 {
+    let (left_a, left_b) = (p.a - p.floor_a, p.b - p.floor_b);
     if left_a > 0.0 && left_b > 0.0 && left_a * left_b >= cross * cross {
         return 1.0;
     }
-    let quad = floor_a * floor_b;
-    let lin = power_a * floor_b + power_b * floor_a;
-    let rest = power_a * power_b - cross * cross;
+    let quad = p.floor_a * p.floor_b;
     if quad <= 0.0 {
         return 0.0;
     }
+    let lin = p.a * p.floor_b + p.b * p.floor_a;
+    let rest = p.a * p.b - cross * cross;
     ((lin - (lin * lin - 4.0 * quad * rest).max(0.0).sqrt()) / (2.0 * quad)).clamp(0.0, 1.0)
 }
