@@ -15,8 +15,8 @@ use rustix::process::{Pid, Signal, kill_process};
 const PERIOD_S: f64 = 50.0;
 /// Root mean square of the speech.
 const SPEECH_RMS: f64 = 0.1;
-/// Root mean square of each microphone's own noise: 12 dB below the speech.
-const NOISE_RMS: f64 = 0.025;
+/// Root mean square of each microphone's own noise: 8 dB below the speech.
+const NOISE_RMS: f64 = 0.04;
 
 /// Names of the two microphones on the server.
 pub const MICS: [&str; 2] = ["mic_a", "mic_b"];

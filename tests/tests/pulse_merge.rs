@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use driftmerge_tests::align::{SURE, Window, measure, quantile};
+use driftmerge_tests::align::{Window, measure, quantile};
 use driftmerge_tests::pulse::{MICS, Rig, Running, wait_until};
 use rustix::process::Signal;
 
@@ -13,7 +13,7 @@ const CLOCKS_PPM: f64 = 100.0;
 /// How much later B hears everything, s.
 const DELAY_B_S: f64 = 0.012;
 /// Length of the windows in which the alignment is measured, s.
-const WINDOW_S: f64 = 0.5;
+const WINDOW_S: f64 = 0.25;
 /// A lock on speech takes about a second; this is for a busy machine.
 const LOCK_LIMIT: Duration = Duration::from_secs(20);
 
@@ -31,37 +31,37 @@ fn listen(rig: &Rig, seconds: f64) -> Vec<Window> {
 
 /// Asserts that both microphones are in nearly every window, and aligned within `limit_s` in nine of ten.
 fn assert_aligned(windows: &[Window], limit_s: f64) {
-    let both: Vec<&Window> = windows.iter().filter(|w| w.a.score > SURE && w.b.score > SURE).collect();
+    let both: Vec<&Window> = windows.iter().filter(|w| w.both()).collect();
+    let all = windows.iter().map(|w| format!("{w}\n")).collect::<String>();
     let share = both.len() as f64 / windows.len() as f64;
-    assert!(share > 0.8, "both microphones are found in {share:.2} of the windows only: {windows:#?}");
+    assert!(share > 0.8, "both microphones are found in {share:.2} of the windows only:\n{all}");
     let error_s = quantile(both.iter().map(|w| w.error_s.abs()).collect(), 0.9);
     println!("aligned within {:.1} us in 9 of 10 windows; both found in {share:.2}", error_s * 1e6);
-    assert!(error_s < limit_s, "the microphones are {} us apart: {windows:#?}", error_s * 1e6);
-}
-
-fn assert_nothing_left(rig: &Rig) {
-    let modules = rig.modules();
-    assert!(!modules.values().any(|line| line.contains("driftmerge")), "left in the server: {modules:#?}");
+    assert!(error_s < limit_s, "the microphones are {} us apart:\n{all}", error_s * 1e6);
 }
 
 #[test]
 fn direct_aligns_both_microphones_within_50_us() {
     let rig = Rig::start(RATE_HZ, CLOCKS_PPM, DELAY_B_S);
+    let before = rig.modules();
     let mut running = run(&rig, "direct");
     running.wait_for("locked", LOCK_LIMIT);
     assert_aligned(&listen(&rig, 15.0), 50e-6);
     assert!(running.stop(Signal::TERM).success(), "{}", running.said());
-    assert_nothing_left(&rig);
+    assert_eq!(rig.modules(), before, "something is left in the server");
 }
 
 #[test]
 fn loopback_aligns_both_microphones_within_1_ms() {
     let rig = Rig::start(RATE_HZ, CLOCKS_PPM, DELAY_B_S);
+    let before = rig.modules();
     let mut running = run(&rig, "loopback");
     running.wait_for("locked", LOCK_LIMIT);
+    // The server's loopbacks take about ten seconds to find their rates, and may jump until then.
+    listen(&rig, 10.0);
     assert_aligned(&listen(&rig, 15.0), 1e-3);
     assert!(running.stop(Signal::INT).success(), "{}", running.said());
-    assert_nothing_left(&rig);
+    assert_eq!(rig.modules(), before, "something is left in the server");
 }
 
 #[test]
@@ -78,7 +78,7 @@ fn load_aligns_both_microphones_within_1_ms_and_is_taken_away_by_unload() {
     let mut windows = Vec::new();
     wait_until("B is heard", LOCK_LIMIT, || {
         windows = listen(&rig, 1.0);
-        windows.iter().all(|w| w.a.score > SURE && w.b.score > SURE)
+        windows.iter().all(Window::both)
     });
     assert_aligned(&listen(&rig, 15.0), 1e-3);
 
