@@ -11,15 +11,23 @@ use crate::ports::Ports;
 /// data, large enough that the cost of a call does not show.
 const CHUNK_FRAMES: usize = 64;
 
+/// `lag_trim` is counted modulo this, frames: a host may go on from one end of the port's range at the other.
+const TRIM_MODULUS: i32 = 1 << 25;
+
 /// An engine behind its guard.
 pub(crate) struct Instance {
     engine: Guarded<Engine>,
+    /// What `lag_trim` stood at when the sound began. Only changes count: a host that restores a session sets the old
+    /// total again, but takes no frames out of this instance's B thereby.
+    trim_base_frames: i32,
+    began: bool,
 }
 
 impl Instance {
     /// Makes the engine, with the default controls until the host's are known.
     pub fn new(rate_hz: f64) -> Result<Self, EngineError> {
-        Ok(Self { engine: Guarded::new(Engine::new(rate_hz, &Controls::default())?) })
+        let engine = Guarded::new(Engine::new(rate_hz, &Controls::default())?);
+        Ok(Self { engine, trim_base_frames: 0, began: false })
     }
 
     /// Merges a block of any length, 0 included. Audio thread.
@@ -30,7 +38,12 @@ impl Instance {
     pub unsafe fn run<const OUTS: usize>(&mut self, ports: &Ports<OUTS>, frames: usize) {
         let _flush = FlushDenormals::new();
         // SAFETY: the caller's promise.
-        let controls = unsafe { ports.controls() };
+        let mut controls = unsafe { ports.controls() };
+        if !self.began {
+            self.trim_base_frames = controls.lag_trim_frames;
+            self.began = frames > 0;
+        }
+        controls.lag_trim_frames = wrapped(controls.lag_trim_frames - self.trim_base_frames);
         self.engine.call(|engine| engine.set_controls(&controls));
 
         let (mut a, mut b, mut out) = ([0.0; CHUNK_FRAMES], [0.0; CHUNK_FRAMES], [0.0; CHUNK_FRAMES]);
@@ -66,6 +79,11 @@ impl Instance {
     }
 }
 
+/// The same total within the range of `lag_trim`.
+fn wrapped(total_frames: i32) -> i32 {
+    (total_frames + TRIM_MODULUS / 2).rem_euclid(TRIM_MODULUS) - TRIM_MODULUS / 2
+}
+
 /// The newest snapshot, on its way from the audio thread to a thread that saves it.
 ///
 /// Both sides only ever try the lock: the audio thread leaves this block's snapshot out when it is taken, the saving
@@ -98,5 +116,47 @@ impl Learnt {
             Err(TryLockError::Poisoned(poisoned)) => Some(poisoned.into_inner()),
             Err(TryLockError::WouldBlock) => None,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::guard::sabotage;
+    use assert_no_alloc::{AllocDisabler, assert_no_alloc};
+    use driftmerge_dsp::params::METERS;
+
+    #[global_allocator]
+    static ALLOCATOR: AllocDisabler = AllocDisabler;
+
+    #[test]
+    fn after_a_panic_in_the_engine_microphone_a_plays_on_without_delay_and_without_allocating() {
+        let mut instance = Instance::new(48_000.0).expect("the rate is good");
+        let a: Vec<f32> = (1..=1000_i16).map(f32::from).collect();
+        let mut in_and_out = a.clone();
+        let mut latency = -1.0;
+        let mut ports = Ports::<1>::default();
+        ports.connect(crate::ports::first_in(1), in_and_out.as_mut_ptr());
+        ports.connect(crate::ports::FIRST_OUT, in_and_out.as_mut_ptr());
+        ports.connect(crate::ports::FIRST_METER + METERS.len() - 1, &raw mut latency);
+        // SAFETY: 1000 frames are connected to A and the output, and a number to the meter.
+        unsafe { instance.run(&ports, 0) };
+        assert_eq!(latency, 4800.0);
+
+        sabotage::arm();
+        // SAFETY: as above.
+        unsafe { instance.run(&ports, 100) };
+        // SAFETY: as above.
+        assert_no_alloc(|| unsafe { instance.run(&ports, 1000) });
+        assert_eq!(in_and_out, a);
+        assert_eq!(latency, 0.0);
+        assert_eq!(assert_no_alloc(|| instance.snapshot()), None);
+    }
+
+    #[test]
+    fn a_total_of_trims_is_wrapped_into_the_range_of_the_port() {
+        assert_eq!(wrapped(5), 5);
+        assert_eq!(wrapped(TRIM_MODULUS - 3), -3);
+        assert_eq!(wrapped(-TRIM_MODULUS), 0);
     }
 }
