@@ -2,5 +2,8 @@
 #![allow(clippy::missing_panics_doc, reason = "a test that cannot go on panics, and says why")]
 
 pub mod align;
+pub mod entry;
+pub mod hosts;
+pub mod two_clocks;
 pub mod pulse;
 pub mod wav;

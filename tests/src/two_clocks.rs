@@ -1,0 +1,59 @@
+//! Two microphones on two clocks, rendered as sound in memory, and what the engine makes of it.
+
+use driftmerge::rig::scene::{self, Place, Scene, Signal};
+use driftmerge::rig::voice;
+use driftmerge_dsp::{Controls, Engine, Status};
+use driftmerge_plugin::guard::FlushDenormals;
+
+/// Root mean square of the speech.
+const SPEECH_RMS: f64 = 0.1;
+/// Root mean square of each microphone's own noise: 20 dB below the speech.
+const NOISE_RMS: f64 = 0.01;
+
+/// What two microphones record.
+#[derive(Clone)]
+pub struct Pair {
+    /// Sample rate that both claim to have, Hz.
+    pub rate_hz: u32,
+    /// The reference.
+    pub a: Vec<f32>,
+    /// The other one.
+    pub b: Vec<f32>,
+}
+
+impl Pair {
+    /// Speech in free field for `seconds`: B hears it `lag_s` later, and its clock runs `ppm` faster.
+    pub fn speech(rate_hz: u32, seconds: f64, lag_s: f64, ppm: f64) -> Self {
+        let rate = f64::from(rate_hz);
+        let scene = Scene { rate_hz: rate, sound: Signal::new(voice::speak(5, seconds, rate, SPEECH_RMS)) };
+        let place = |seed, clock_ppm, delay_s| Place {
+            clock_ppm,
+            delay_s,
+            gain: 1.0,
+            own: scene::noise(seed, seconds, rate, NOISE_RMS),
+        };
+        let record = |place: &Place| {
+            let frame = |i| {
+                let (sound, own) = scene.parts(place, i);
+                sound + own
+            };
+            (0..(seconds * rate) as u64).map(frame).collect()
+        };
+        Self { rate_hz, a: record(&place(1, 0.0, 0.0)), b: record(&place(2, ppm, lag_s)) }
+    }
+
+    /// Both as one sound of two channels.
+    pub fn interleaved(&self) -> Vec<f32> {
+        self.a.iter().zip(&self.b).flat_map(|(a, b)| [*a, *b]).collect()
+    }
+
+    /// What the engine makes of it, made and run as a shell does it; and how it stands at the end.
+    pub fn merged(&self, controls: &Controls) -> (Vec<f32>, Status) {
+        let _flush = FlushDenormals::new();
+        let mut engine = Engine::new(f64::from(self.rate_hz), &Controls::default()).expect("the rate is good");
+        engine.set_controls(controls);
+        let mut out = vec![0.0; self.a.len()];
+        engine.process(&self.a, &self.b, &mut out);
+        (out, engine.status())
+    }
+}

@@ -1,0 +1,204 @@
+//! What a host may do to the plugin through its C functions, and that the sound is the engine's own all the same.
+
+use driftmerge_dsp::Controls;
+use driftmerge_dsp::params::{CONTROLS, METERS};
+use driftmerge_plugin::ports;
+use driftmerge_tests::entry::{Driver, Entry};
+use driftmerge_tests::hosts::assert_same;
+use driftmerge_tests::two_clocks::Pair;
+
+/// The engine is locked by 2 s, the quarter of the sound.
+fn pair() -> Pair {
+    Pair::speech(16_000, 4.0, 0.03, 80.0)
+}
+
+fn locked(driver: &Driver) -> bool {
+    driver.meter("state") >= 1.0 && (driver.meter("lag") - 30.0).abs() < 1.0
+}
+
+#[test]
+fn the_output_is_the_engines_for_every_block_size() {
+    let pair = pair();
+    let (engine, status) = pair.merged(&Controls::default());
+    for entry in Entry::ALL {
+        for blocks in [&[64][..], &[1], &[0, 1, 7, 64, 83, 690, 8056]] {
+            let mut driver = Driver::ready(entry, pair.rate_hz);
+            for out in driver.process(&pair.a, &pair.b, blocks) {
+                assert_same(&out, &engine);
+            }
+            assert_eq!(driver.meters(), status.meters(), "{entry:?} {blocks:?}");
+            assert!(locked(&driver), "the sound is one that locks: {:?}", driver.meters());
+        }
+    }
+}
+
+#[test]
+fn an_output_may_be_the_memory_of_either_input() {
+    let pair = pair();
+    let (engine, _) = pair.merged(&Controls::default());
+    for (entry, inputs) in [
+        (Entry::Lv2, &[0][..]),
+        (Entry::Lv2, &[1]),
+        (Entry::Ladspa, &[0]),
+        (Entry::LadspaDual, &[0, 1]),
+        (Entry::LadspaDual, &[1, 0]),
+    ] {
+        let mut driver = Driver::ready(entry, pair.rate_hz);
+        for out in driver.process_in_place(&pair.a, &pair.b, inputs, 690) {
+            assert_same(&out, &engine);
+        }
+    }
+}
+
+#[test]
+fn controls_that_are_not_connected_have_their_defaults() {
+    let pair = pair();
+    let (engine, _) = pair.merged(&Controls::default());
+    for entry in Entry::ALL {
+        let mut driver = Driver::new(entry, pair.rate_hz).expect("the rate is good");
+        driver.activate();
+        for out in driver.process(&pair.a, &pair.b, &[512]) {
+            assert_same(&out, &engine);
+        }
+    }
+}
+
+#[test]
+fn an_audio_input_that_is_not_connected_is_silence() {
+    let pair = pair();
+    let silent_b = Pair { b: vec![0.0; pair.b.len()], ..pair.clone() };
+    let (engine, _) = silent_b.merged(&Controls::default());
+    for entry in Entry::ALL {
+        let mut driver = Driver::ready(entry, pair.rate_hz);
+        let mut a = pair.a.clone();
+        let mut outs = vec![vec![0.0; a.len()]; entry.outs()];
+        driver.connect_audio(Some(&mut a), None, &mut outs);
+        // SAFETY: every connected buffer is as long as A.
+        unsafe { driver.run(a.len()) };
+        for out in outs {
+            assert_same(&out, &engine);
+        }
+    }
+}
+
+#[test]
+fn an_output_that_is_not_connected_is_left_out_and_the_lag_is_found_all_the_same() {
+    let pair = pair();
+    for entry in Entry::ALL {
+        let mut driver = Driver::ready(entry, pair.rate_hz);
+        let (mut a, mut b) = (pair.a.clone(), pair.b.clone());
+        driver.connect_audio(Some(&mut a), Some(&mut b), &mut []);
+        // SAFETY: every connected buffer is as long as A.
+        unsafe { driver.run(a.len()) };
+        assert!(locked(&driver));
+    }
+}
+
+#[test]
+fn with_nothing_connected_at_all_nothing_happens() {
+    for entry in Entry::ALL {
+        let mut driver = Driver::new(entry, 48_000).expect("the rate is good");
+        driver.activate();
+        // SAFETY: no buffer is connected.
+        unsafe { driver.run(1000) };
+        driver.deactivate();
+    }
+}
+
+#[test]
+fn blocks_of_no_frames_write_the_meters_and_touch_no_sound() {
+    for entry in Entry::ALL {
+        let mut driver = Driver::ready(entry, 48_000);
+        driver.set("delay", 20.0);
+        let dangling: *mut f32 = std::ptr::dangling_mut();
+        for port in ports::FIRST_OUT..ports::count(entry.outs()) {
+            driver.connect(port, dangling);
+        }
+        // SAFETY: no frame of the audio ports is asked for.
+        unsafe { driver.run(0) };
+        assert_eq!(driver.meter("latency"), 960.0);
+    }
+}
+
+#[test]
+fn the_latency_is_known_when_the_plugin_is_activated() {
+    for entry in Entry::ALL {
+        let mut driver = Driver::new(entry, 48_000).expect("the rate is good");
+        driver.connect_controls();
+        driver.set("delay", 250.0);
+        driver.activate();
+        assert_eq!(driver.meter("latency"), 12_000.0);
+    }
+}
+
+#[test]
+fn what_was_learnt_outlives_deactivate_and_activate() {
+    let pair = pair();
+    let (engine, _) = pair.merged(&Controls::default());
+    let half = pair.a.len() / 2;
+    for entry in Entry::ALL {
+        let mut driver = Driver::ready(entry, pair.rate_hz);
+        driver.process(&pair.a[..half], &pair.b[..half], &[512]);
+        assert!(locked(&driver));
+        driver.deactivate();
+        driver.activate();
+        let rest = driver.process(&pair.a[half..], &pair.b[half..], &[512]);
+        assert_same(&rest[0], &engine[half..]);
+    }
+}
+
+#[test]
+fn a_session_that_begins_with_an_old_total_of_trims_is_not_trimmed() {
+    let pair = pair();
+    let (engine, _) = pair.merged(&Controls::default());
+    for entry in Entry::ALL {
+        let mut driver = Driver::new(entry, pair.rate_hz).expect("the rate is good");
+        driver.connect_controls();
+        driver.activate();
+        driver.set("lag_trim", -5000.0);
+        let outs = driver.process(&pair.a, &pair.b, &[512]);
+        assert_same(&outs[0], &engine);
+    }
+}
+
+#[test]
+fn trims_told_while_running_keep_the_sound_aligned() {
+    let pair = pair();
+    let half = pair.a.len() / 2;
+    // The host takes 40 frames out of B at once.
+    let taken = 40;
+    for entry in Entry::ALL {
+        let mut driver = Driver::ready(entry, pair.rate_hz);
+        driver.process(&pair.a[..half], &pair.b[..half], &[500]);
+        let before = driver.meter("lag");
+        driver.set("lag_trim", taken as f32);
+        driver.process(&pair.a[half..half + 500], &pair.b[half + taken..half + taken + 500], &[500]);
+        let moved_ms = driver.meter("lag") - before;
+        assert!((moved_ms + taken as f32 / 16.0).abs() < 0.02, "{entry:?}: the lag moved by {moved_ms} ms");
+        assert!(driver.meter("state") >= 1.0);
+    }
+}
+
+#[test]
+fn a_rate_that_the_engine_cannot_work_at_makes_no_instance() {
+    for entry in Entry::ALL {
+        for rate_hz in [0, 4000, 200_000] {
+            assert!(Driver::new(entry, rate_hz).is_none(), "{entry:?} at {rate_hz} Hz");
+        }
+        for rate_hz in [8000, 11_025, 192_000] {
+            assert!(Driver::new(entry, rate_hz).is_some(), "{entry:?} at {rate_hz} Hz");
+        }
+    }
+}
+
+#[test]
+fn ports_that_do_not_exist_can_be_connected_to_no_harm() {
+    for entry in Entry::ALL {
+        let mut driver = Driver::ready(entry, 48_000);
+        driver.connect(ports::count(entry.outs()), std::ptr::dangling_mut());
+        driver.connect(u32::MAX as usize, std::ptr::dangling_mut());
+        // SAFETY: no frame of the audio ports is asked for.
+        unsafe { driver.run(0) };
+    }
+    assert_eq!(ports::count(1), CONTROLS.len() + METERS.len() + 3);
+}
