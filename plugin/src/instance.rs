@@ -21,13 +21,16 @@ pub(crate) struct Instance {
     /// total again, but takes no frames out of this instance's B thereby.
     trim_base_frames: i32,
     began: bool,
+    /// What the engine knew when it last knew something: a session saved while a lock is still being tried keeps the
+    /// one before. Only `reset` unsays it.
+    learnt: Option<Snapshot>,
 }
 
 impl Instance {
     /// Makes the engine, with the default controls until the host's are known.
     pub fn new(rate_hz: f64) -> Result<Self, EngineError> {
         let engine = Guarded::new(Engine::new(rate_hz, &Controls::default())?);
-        Ok(Self { engine, trim_base_frames: 0, began: false })
+        Ok(Self { engine, trim_base_frames: 0, began: false, learnt: None })
     }
 
     /// Merges a block of any length, 0 included. Audio thread.
@@ -62,6 +65,11 @@ impl Instance {
             unsafe { ports.write(start, out) };
         }
 
+        if controls.reset {
+            self.learnt = None;
+        }
+        self.learnt = self.engine.call(|engine| engine.snapshot()).flatten().or(self.learnt);
+
         // A failed engine passes A through at once: no latency, no merge.
         let status = self.engine.call(|engine| engine.status()).unwrap_or(Status { polarity: 1, ..Status::default() });
         // SAFETY: the caller's promise.
@@ -69,13 +77,17 @@ impl Instance {
     }
 
     /// What was learnt, if anything. Audio thread.
-    pub fn snapshot(&mut self) -> Option<Snapshot> {
-        self.engine.call(|engine| engine.snapshot()).flatten()
+    pub fn learnt(&self) -> Option<Snapshot> {
+        self.learnt
     }
 
     /// Starts from what another instance learnt. An engine that has failed stays as it is.
     pub fn restore(&mut self, snapshot: &Snapshot) -> Result<(), SnapshotError> {
-        self.engine.call(|engine| engine.restore(snapshot)).unwrap_or(Ok(()))
+        if let Some(restored) = self.engine.call(|engine| engine.restore(snapshot)) {
+            restored?;
+            self.learnt = Some(*snapshot);
+        }
+        Ok(())
     }
 }
 
@@ -150,7 +162,7 @@ mod tests {
         assert_no_alloc(|| unsafe { instance.run(&ports, 1000) });
         assert_eq!(in_and_out, a);
         assert_eq!(latency, 0.0);
-        assert_eq!(assert_no_alloc(|| instance.snapshot()), None);
+        assert_eq!(instance.learnt(), None);
     }
 
     #[test]

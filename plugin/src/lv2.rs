@@ -86,7 +86,7 @@ impl Plugin for Merge {
         unsafe {
             let instance = &mut *self.0.instance.get();
             instance.run(ports, frames as usize);
-            self.0.learnt.publish(instance.snapshot());
+            self.0.learnt.publish(instance.learnt());
         }
     }
 

@@ -89,7 +89,7 @@ unsafe extern "C" fn restore(
     // SAFETY: LV2 keeps `restore` apart from all other calls on this instance but `save`, which leaves it alone.
     let instance = unsafe { &mut *shared.instance.get() };
     match read(json).and_then(|snapshot| instance.restore(&snapshot).map_err(|error| error.to_string())) {
-        Ok(()) => shared.learnt.publish(instance.snapshot()),
+        Ok(()) => shared.learnt.publish(instance.learnt()),
         Err(why) => shared.host.warn(&format!("the saved state is ignored, and the lag is searched anew: {why}")),
     }
     SUCCESS

@@ -234,15 +234,14 @@ impl Drop for Driver {
 }
 
 /// Saves from another thread than the one that runs the plugin.
-#[derive(Clone, Copy)]
 pub struct Saver(*mut c_void);
 
 // SAFETY: the state extension lets a host call `save` beside `run`; that is what is tested.
-unsafe impl Send for Saver {}
+unsafe impl Sync for Saver {}
 
 impl Saver {
     /// Saves. The driver must still exist.
-    pub fn save(self) -> (LV2_State_Status, Vec<Property>) {
+    pub fn save(&self) -> (LV2_State_Status, Vec<Property>) {
         save(self.0, 0)
     }
 }

@@ -4,13 +4,52 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::sync::OnceLock;
 
-use hound::{SampleFormat, WavReader, WavSpec, WavWriter};
+use driftmerge_dsp::params::CONTROLS;
+use driftmerge_dsp::{Controls, State};
+use hound::{SampleFormat, WavReader};
 use tempfile::TempDir;
 
 use crate::two_clocks::Pair;
 
 /// The plugin's URI.
 pub const URI: &str = "urn:driftmerge:merge";
+
+/// Values of all controls, as a host is told them. They differ from the defaults in the latency and the way of merging,
+/// so that a host that does not pass them on is found out.
+pub struct Settings([f32; CONTROLS.len()]);
+
+/// The controls in which [`Settings`] differ from the defaults: symbol, index and value.
+pub const CHANGED: [(&str, usize, f32); 2] = [("delay", 1, 60.0), ("mode", 5, 0.0)];
+
+impl Default for Settings {
+    fn default() -> Self {
+        let mut values = CONTROLS.map(|port| port.default);
+        for (symbol, index, value) in CHANGED {
+            assert_eq!(CONTROLS[index].symbol, symbol);
+            values[index] = value;
+        }
+        Self(values)
+    }
+}
+
+impl Settings {
+    /// As the engine takes them.
+    pub fn controls(&self) -> Controls {
+        Controls::from_values(&self.0)
+    }
+
+    /// As hosts take them that go by position.
+    pub fn positional(&self) -> Vec<String> {
+        self.0.iter().map(ToString::to_string).collect()
+    }
+
+    /// What the engine makes of `pair`; it must have locked, or the test would say little.
+    pub fn merged(&self, pair: &Pair) -> Vec<f32> {
+        let (out, status) = pair.merged(&self.controls());
+        assert_ne!(status.state, State::Searching, "the engine locks on this sound: {status:?}");
+        out
+    }
+}
 
 /// Where the plugin is laid out for hosts.
 pub struct Bundle {
@@ -81,20 +120,29 @@ impl Workshop {
         command
     }
 
-    /// Writes both microphones as `name`, two channels of 32-bit floats.
+    /// Writes both microphones as `name`: a sound file of two channels of 32-bit floats, with the oldest and shortest
+    /// header there is, since not every host reads a newer one.
     pub fn write_pair(&self, name: &str, pair: &Pair) -> PathBuf {
+        const FLOAT: u16 = 3;
+        const CHANNELS: u16 = 2;
+        const FRAME_BYTES: u16 = 4 * CHANNELS;
+        let data: Vec<u8> = pair.interleaved().iter().flat_map(|x| x.to_le_bytes()).collect();
+        let mut file = Vec::new();
+        file.extend(b"RIFF");
+        file.extend((36 + data.len() as u32).to_le_bytes());
+        file.extend(b"WAVEfmt ");
+        file.extend(16_u32.to_le_bytes());
+        file.extend(FLOAT.to_le_bytes());
+        file.extend(CHANNELS.to_le_bytes());
+        file.extend(pair.rate_hz.to_le_bytes());
+        file.extend((pair.rate_hz * u32::from(FRAME_BYTES)).to_le_bytes());
+        file.extend(FRAME_BYTES.to_le_bytes());
+        file.extend(32_u16.to_le_bytes());
+        file.extend(b"data");
+        file.extend((data.len() as u32).to_le_bytes());
+        file.extend(data);
         let path = self.path(name);
-        let spec = WavSpec {
-            channels: 2,
-            sample_rate: pair.rate_hz,
-            bits_per_sample: 32,
-            sample_format: SampleFormat::Float,
-        };
-        let mut writer = WavWriter::create(&path, spec).expect("the folder can be written");
-        for sample in pair.interleaved() {
-            writer.write_sample(sample).expect("room on the disk");
-        }
-        writer.finalize().expect("room on the disk");
+        std::fs::write(&path, file).expect("the folder can be written");
         path
     }
 
@@ -118,6 +166,15 @@ pub fn succeed(command: &mut Command) -> Output {
         String::from_utf8_lossy(&output.stderr)
     );
     output
+}
+
+/// Demands that a host's sound is the engine's but for the steps of the host's own sample format.
+pub fn assert_close(host: &[f32], engine: &[f32], step: f32) {
+    assert_eq!(host.len(), engine.len(), "frames");
+    let first = host.iter().zip(engine).position(|(h, e)| (h - e).abs() > step);
+    if let Some(i) = first {
+        panic!("frame {i}: host {}, engine {}, which is more than {step}", host[i], engine[i]);
+    }
 }
 
 /// Demands that a host's sound is the engine's, sample by sample.

@@ -4,6 +4,6 @@
 pub mod align;
 pub mod entry;
 pub mod hosts;
-pub mod two_clocks;
 pub mod pulse;
 pub mod wav;
+pub mod two_clocks;

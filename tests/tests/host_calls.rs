@@ -7,18 +7,13 @@ use driftmerge_tests::entry::{Driver, Entry};
 use driftmerge_tests::hosts::assert_same;
 use driftmerge_tests::two_clocks::Pair;
 
-/// The engine is locked by 2 s, the quarter of the sound.
-fn pair() -> Pair {
-    Pair::speech(16_000, 4.0, 0.03, 80.0)
-}
-
 fn locked(driver: &Driver) -> bool {
     driver.meter("state") >= 1.0 && (driver.meter("lag") - 30.0).abs() < 1.0
 }
 
 #[test]
 fn the_output_is_the_engines_for_every_block_size() {
-    let pair = pair();
+    let pair = Pair::short();
     let (engine, status) = pair.merged(&Controls::default());
     for entry in Entry::ALL {
         for blocks in [&[64][..], &[1], &[0, 1, 7, 64, 83, 690, 8056]] {
@@ -34,7 +29,7 @@ fn the_output_is_the_engines_for_every_block_size() {
 
 #[test]
 fn an_output_may_be_the_memory_of_either_input() {
-    let pair = pair();
+    let pair = Pair::short();
     let (engine, _) = pair.merged(&Controls::default());
     for (entry, inputs) in [
         (Entry::Lv2, &[0][..]),
@@ -52,7 +47,7 @@ fn an_output_may_be_the_memory_of_either_input() {
 
 #[test]
 fn controls_that_are_not_connected_have_their_defaults() {
-    let pair = pair();
+    let pair = Pair::short();
     let (engine, _) = pair.merged(&Controls::default());
     for entry in Entry::ALL {
         let mut driver = Driver::new(entry, pair.rate_hz).expect("the rate is good");
@@ -65,7 +60,7 @@ fn controls_that_are_not_connected_have_their_defaults() {
 
 #[test]
 fn an_audio_input_that_is_not_connected_is_silence() {
-    let pair = pair();
+    let pair = Pair::short();
     let silent_b = Pair { b: vec![0.0; pair.b.len()], ..pair.clone() };
     let (engine, _) = silent_b.merged(&Controls::default());
     for entry in Entry::ALL {
@@ -83,7 +78,7 @@ fn an_audio_input_that_is_not_connected_is_silence() {
 
 #[test]
 fn an_output_that_is_not_connected_is_left_out_and_the_lag_is_found_all_the_same() {
-    let pair = pair();
+    let pair = Pair::short();
     for entry in Entry::ALL {
         let mut driver = Driver::ready(entry, pair.rate_hz);
         let (mut a, mut b) = (pair.a.clone(), pair.b.clone());
@@ -133,7 +128,7 @@ fn the_latency_is_known_when_the_plugin_is_activated() {
 
 #[test]
 fn what_was_learnt_outlives_deactivate_and_activate() {
-    let pair = pair();
+    let pair = Pair::short();
     let (engine, _) = pair.merged(&Controls::default());
     let half = pair.a.len() / 2;
     for entry in Entry::ALL {
@@ -149,7 +144,7 @@ fn what_was_learnt_outlives_deactivate_and_activate() {
 
 #[test]
 fn a_session_that_begins_with_an_old_total_of_trims_is_not_trimmed() {
-    let pair = pair();
+    let pair = Pair::short();
     let (engine, _) = pair.merged(&Controls::default());
     for entry in Entry::ALL {
         let mut driver = Driver::new(entry, pair.rate_hz).expect("the rate is good");
@@ -163,7 +158,7 @@ fn a_session_that_begins_with_an_old_total_of_trims_is_not_trimmed() {
 
 #[test]
 fn trims_told_while_running_keep_the_sound_aligned() {
-    let pair = pair();
+    let pair = Pair::short();
     let half = pair.a.len() / 2;
     // The host takes 40 frames out of B at once.
     let taken = 40;

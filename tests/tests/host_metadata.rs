@@ -1,0 +1,273 @@
+//! What the plugin says of itself in files, against the table of ports and against the standards' own checkers.
+
+use std::collections::BTreeMap;
+use std::ffi::{CStr, c_int};
+use std::fs;
+use std::path::PathBuf;
+
+use driftmerge_dsp::params::{CONTROLS, Kind, METERS, Port, Unit};
+use driftmerge_plugin::ladspa::{Descriptor, RangeHint, bits, ladspa_descriptor};
+use driftmerge_plugin::ports;
+use driftmerge_tests::hosts::{URI, Workshop, bundle, succeed};
+use oxrdf::{NamedOrBlankNode, Term};
+use oxttl::TurtleParser;
+
+const LV2: &str = "http://lv2plug.in/ns/lv2core#";
+const UNITS: &str = "http://lv2plug.in/ns/extensions/units#";
+const PPROPS: &str = "http://lv2plug.in/ns/ext/port-props#";
+const PSET: &str = "http://lv2plug.in/ns/ext/presets#";
+const RDF: &str = "http://www.w3.org/1999/02/22-rdf-syntax-ns#";
+const RDFS: &str = "http://www.w3.org/2000/01/rdf-schema#";
+
+/// What is said in a file: subject and predicate, and all objects. Literals are their text.
+struct Facts(BTreeMap<(String, String), Vec<String>>);
+
+impl Facts {
+    fn read(file: &str) -> Self {
+        let text = fs::read(bundle().folder().join(file)).expect("the bundle has it");
+        let mut facts: BTreeMap<_, Vec<_>> = BTreeMap::new();
+        let parser = TurtleParser::new().with_base_iri("file:///bundle/").expect("a good base");
+        for triple in parser.for_slice(&text) {
+            let triple = triple.unwrap_or_else(|error| panic!("{file}: {error}"));
+            let subject = match triple.subject {
+                NamedOrBlankNode::NamedNode(node) => node.into_string(),
+                NamedOrBlankNode::BlankNode(node) => node.into_string(),
+            };
+            let object = match triple.object {
+                Term::NamedNode(node) => node.into_string(),
+                Term::BlankNode(node) => node.into_string(),
+                Term::Literal(literal) => literal.value().to_owned(),
+            };
+            facts.entry((subject, triple.predicate.into_string())).or_default().push(object);
+        }
+        Self(facts)
+    }
+
+    /// All that is said of `subject` by `predicate`, in no order that means anything.
+    fn all(&self, subject: &str, predicate: &str) -> &[String] {
+        self.0.get(&(subject.to_owned(), predicate.to_owned())).map_or(&[], Vec::as_slice)
+    }
+
+    /// The one thing said.
+    fn one(&self, subject: &str, predicate: &str) -> &str {
+        match self.all(subject, predicate) {
+            [one] => one,
+            other => panic!("{subject} {predicate}: {other:?}"),
+        }
+    }
+
+    fn number(&self, subject: &str, predicate: &str) -> f32 {
+        self.one(subject, predicate).parse().expect("a number")
+    }
+
+    /// The plugin's ports by index.
+    fn ports(&self) -> Vec<&str> {
+        let mut ports: Vec<&str> = self.all(URI, &lv2("port")).iter().map(String::as_str).collect();
+        ports.sort_by_key(|port| self.number(port, &lv2("index")) as usize);
+        for (i, port) in ports.iter().enumerate() {
+            assert_eq!(self.number(port, &lv2("index")), i as f32, "no index is left out or given twice");
+        }
+        ports
+    }
+}
+
+fn lv2(name: &str) -> String {
+    format!("{LV2}{name}")
+}
+
+fn rdfs(name: &str) -> String {
+    format!("{RDFS}{name}")
+}
+
+/// Compares a control or meter with the table.
+fn compare(facts: &Facts, node: &str, port: &Port) {
+    let symbol = port.symbol;
+    assert_eq!(facts.one(node, &lv2("symbol")), symbol);
+    assert_eq!(facts.one(node, &lv2("name")), port.name, "{symbol}");
+    assert_eq!(facts.one(node, &rdfs("comment")), port.about, "{symbol}");
+    for (predicate, value) in [("minimum", port.min), ("default", port.default), ("maximum", port.max)] {
+        assert_eq!(facts.number(node, &lv2(predicate)), value, "{predicate} of {symbol}");
+    }
+
+    let unit = facts.all(node, &format!("{UNITS}unit"));
+    match port.unit {
+        Unit::None => assert!(unit.is_empty(), "{symbol} has no unit"),
+        Unit::Milliseconds => assert_eq!(unit, [format!("{UNITS}ms")], "{symbol}"),
+        Unit::Seconds => assert_eq!(unit, [format!("{UNITS}s")], "{symbol}"),
+        Unit::Frames => assert_eq!(unit, [format!("{UNITS}frame")], "{symbol}"),
+        Unit::Ppm => assert_eq!(facts.one(&unit[0], &format!("{UNITS}symbol")), "ppm", "{symbol}"),
+    }
+
+    let properties = facts.all(node, &lv2("portProperty"));
+    let has = |property: &str| properties.iter().any(|p| p == property);
+    assert!(has(&lv2("connectionOptional")), "{symbol} may be left unconnected");
+    assert_eq!(has(&lv2("toggled")), matches!(port.kind, Kind::Toggle | Kind::Trigger), "{symbol}");
+    assert_eq!(has(&format!("{PPROPS}trigger")), port.kind == Kind::Trigger, "{symbol}");
+    assert_eq!(has(&lv2("integer")), matches!(port.kind, Kind::Integer | Kind::Enumeration(_)), "{symbol}");
+    assert_eq!(has(&lv2("enumeration")), matches!(port.kind, Kind::Enumeration(_)), "{symbol}");
+
+    let mut points: Vec<(usize, &str)> = facts
+        .all(node, &lv2("scalePoint"))
+        .iter()
+        .map(|point| (facts.number(point, &format!("{RDF}value")) as usize, facts.one(point, &rdfs("label"))))
+        .collect();
+    points.sort_unstable();
+    let names = if let Kind::Enumeration(names) = port.kind { names } else { &[] };
+    assert_eq!(points, names.iter().copied().enumerate().collect::<Vec<_>>(), "{symbol}");
+}
+
+#[test]
+fn the_ports_of_the_lv2_file_are_those_of_the_table_in_its_order() {
+    let facts = Facts::read("driftmerge.ttl");
+    let nodes = facts.ports();
+    assert_eq!(nodes.len(), ports::count(1));
+    let is = |node: &str, kinds: [&str; 2]| {
+        let types = facts.all(node, &format!("{RDF}type"));
+        assert!(kinds.iter().all(|kind| types.contains(&lv2(kind))) && types.len() == 2, "{types:?}");
+    };
+    for (node, port) in nodes.iter().zip(&CONTROLS) {
+        compare(&facts, node, port);
+        is(node, ["InputPort", "ControlPort"]);
+    }
+    for (node, port) in nodes[ports::FIRST_METER..].iter().zip(&METERS) {
+        compare(&facts, node, port);
+        is(node, ["OutputPort", "ControlPort"]);
+    }
+    for (node, (symbol, kind)) in
+        nodes[ports::FIRST_OUT..].iter().zip([("out", "OutputPort"), ("in_a", "InputPort"), ("in_b", "InputPort")])
+    {
+        assert_eq!(facts.one(node, &lv2("symbol")), symbol);
+        is(node, [kind, "AudioPort"]);
+    }
+    for (symbol, designation) in [("enabled", "enabled"), ("latency", "latency")] {
+        let node = nodes.iter().find(|node| facts.one(node, &lv2("symbol")) == symbol).expect("it is there");
+        assert_eq!(facts.one(node, &lv2("designation")), lv2(designation));
+    }
+}
+
+#[test]
+fn the_lv2_file_has_the_version_of_the_program() {
+    let facts = Facts::read("driftmerge.ttl");
+    let version = [facts.one(URI, &lv2("minorVersion")), facts.one(URI, &lv2("microVersion"))].join(".");
+    assert_eq!(format!("0.{version}"), env!("CARGO_PKG_VERSION"));
+}
+
+#[test]
+fn every_preset_of_the_manifest_sets_controls_of_the_table_within_their_ranges() {
+    let (manifest, presets) = (Facts::read("manifest.ttl"), Facts::read("presets.ttl"));
+    let kind = (format!("{RDF}type"), format!("{PSET}Preset"));
+    let listed = |facts: &Facts| -> Vec<String> {
+        let preset = |(key, objects): (&(String, String), &Vec<String>)| {
+            (key.1 == kind.0 && objects.contains(&kind.1)).then(|| key.0.clone())
+        };
+        facts.0.iter().filter_map(preset).collect()
+    };
+    assert_eq!(listed(&manifest), listed(&presets));
+    assert!(listed(&presets).len() >= 5);
+    for preset in listed(&presets) {
+        assert_eq!(presets.one(&preset, &lv2("appliesTo")), URI);
+        assert_eq!(manifest.one(&preset, &lv2("appliesTo")), URI);
+        assert_eq!(manifest.one(&preset, &rdfs("seeAlso")), "file:///bundle/presets.ttl");
+        for node in presets.all(&preset, &lv2("port")) {
+            let symbol = presets.one(node, &lv2("symbol"));
+            let port = CONTROLS.iter().find(|port| port.symbol == symbol).expect("a control");
+            let value = presets.number(node, &format!("{PSET}value"));
+            assert!((port.min..=port.max).contains(&value), "{symbol} {value} of {preset}");
+            let moment = ["enabled", "hold", "reset", "lag_trim"];
+            assert!(!moment.contains(&symbol), "{preset} sets {symbol}, which belongs to the moment");
+        }
+    }
+}
+
+fn files() -> Vec<PathBuf> {
+    ["manifest.ttl", "driftmerge.ttl", "presets.ttl"].map(|file| bundle().folder().join(file)).to_vec()
+}
+
+#[test]
+fn lv2_validate_finds_no_errors() {
+    let output = succeed(Workshop::new().command("lv2_validate").args(files()));
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(said.contains("Found 0 errors"), "{said}{}", String::from_utf8_lossy(&output.stderr));
+}
+
+#[test]
+fn lv2info_knows_the_latency_port_the_state_and_every_preset() {
+    let output = succeed(Workshop::new().command("lv2info").arg(URI));
+    let said = String::from_utf8_lossy(&output.stdout);
+    for line in ["yes, reported by port 15", "http://lv2plug.in/ns/ext/state#interface", "Two USB microphones"] {
+        assert!(said.contains(line), "«{line}» in:\n{said}");
+    }
+    assert!(output.stderr.is_empty(), "{}", String::from_utf8_lossy(&output.stderr));
+}
+
+fn labels() -> Vec<&'static Descriptor> {
+    // SAFETY: the library hands out NULL or descriptors that stay.
+    (0..).map_while(|i| unsafe { ladspa_descriptor(i).as_ref() }).collect()
+}
+
+/// The default that a host works out from a hint, by the text of the standard.
+fn default_of(hint: &RangeHint) -> f32 {
+    let between = |share: f32| {
+        if hint.hint & bits::HINT_LOGARITHMIC == 0 {
+            hint.lower * (1.0 - share) + hint.upper * share
+        } else {
+            (hint.lower.ln() * (1.0 - share) + hint.upper.ln() * share).exp()
+        }
+    };
+    match hint.hint & bits::HINT_DEFAULT_MASK {
+        bits::HINT_DEFAULT_LOW => between(0.25),
+        bits::HINT_DEFAULT_MIDDLE => between(0.5),
+        bits::HINT_DEFAULT_HIGH => between(0.75),
+        bits::HINT_DEFAULT_0 => 0.0,
+        bits::HINT_DEFAULT_1 => 1.0,
+        bits::HINT_DEFAULT_100 => 100.0,
+        other => panic!("no default: {other:#x}"),
+    }
+}
+
+#[test]
+fn ladspa_hosts_work_out_the_defaults_of_the_table_and_refuse_no_value_of_it() {
+    for descriptor in labels() {
+        for (i, port) in CONTROLS.iter().enumerate() {
+            // SAFETY: a descriptor has as many hints as ports.
+            let hint = unsafe { *descriptor.port_range_hints.add(i) };
+            let (default, symbol) = (default_of(&hint), port.symbol);
+            assert!((default - port.default).abs() <= 1e-6 * port.default.abs(), "{symbol}: {default}");
+            assert!(hint.lower <= port.min && hint.upper >= port.max, "{symbol}: {hint:?}");
+            let bounds = bits::HINT_BOUNDED_BELOW | bits::HINT_BOUNDED_ABOVE;
+            let toggle = matches!(port.kind, Kind::Toggle | Kind::Trigger);
+            // The standard allows nothing but 0 or 1 beside a toggle.
+            let wanted = if toggle { bits::HINT_TOGGLED } else { bounds };
+            assert_eq!(hint.hint & (bits::HINT_TOGGLED | bounds), wanted, "{symbol}");
+        }
+    }
+}
+
+#[test]
+fn ladspa_ports_stand_in_the_order_that_servers_need() {
+    let text = |pointer| {
+        // SAFETY: the strings of a descriptor are C strings that stay.
+        unsafe { CStr::from_ptr(pointer) }.to_str().expect("ASCII")
+    };
+    let descriptors = labels();
+    assert_eq!(descriptors.iter().map(|d| text(d.label)).collect::<Vec<_>>(), ["driftmerge", "driftmerge_dual"]);
+    for (descriptor, outs) in descriptors.iter().zip([&["out"][..], &["out_left", "out_right"]]) {
+        let audio_out = bits::PORT_AUDIO | bits::PORT_OUTPUT;
+        let wanted: Vec<(&str, c_int)> = CONTROLS
+            .iter()
+            .map(|port| (port.symbol, bits::PORT_CONTROL | bits::PORT_INPUT))
+            .chain(METERS.iter().map(|port| (port.symbol, bits::PORT_CONTROL | bits::PORT_OUTPUT)))
+            .chain(outs.iter().map(|name| (*name, audio_out)))
+            .chain(["in_a", "in_b"].map(|name| (name, bits::PORT_AUDIO | bits::PORT_INPUT)))
+            .collect();
+        let found: Vec<(&str, c_int)> = (0..descriptor.port_count as usize)
+            // SAFETY: as many names and kinds as ports.
+            .map(|i| unsafe { (text(*descriptor.port_names.add(i)), *descriptor.port_descriptors.add(i)) })
+            .collect();
+        assert_eq!(found, wanted);
+        assert!(descriptor.unique_id > 1000 && descriptor.unique_id < 0x0100_0000, "the range for everyone");
+        assert_eq!(descriptor.properties, bits::PROPERTY_HARD_RT_CAPABLE);
+    }
+    assert_ne!(descriptors[0].unique_id, descriptors[1].unique_id);
+    assert!(METERS.iter().any(|port| port.symbol == "latency"), "PipeWire looks for this very name");
+}

@@ -1,0 +1,167 @@
+//! What was learnt, saved and restored as LV2 hosts do it.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use driftmerge_dsp::{Controls, Snapshot};
+use driftmerge_tests::entry::{Driver, Entry, Features, Property};
+use driftmerge_tests::hosts::assert_same;
+use driftmerge_tests::two_clocks::Pair;
+
+const POD: u32 = 1;
+const PORTABLE: u32 = 2;
+const SUCCESS: u32 = 0;
+const ERR_NO_FEATURE: u32 = 4;
+
+fn made(features: &Features, rate_hz: u32) -> Driver {
+    let mut driver = Driver::with_features(Entry::Lv2, rate_hz, features.as_ptr()).expect("the rate is good");
+    driver.connect_controls();
+    driver
+}
+
+/// An instance that has heard the pair, and what it saves.
+fn learnt(features: &Features, pair: &Pair) -> Property {
+    let mut driver = made(features, pair.rate_hz);
+    driver.activate();
+    driver.process(&pair.a, &pair.b, &[512]);
+    let (status, mut properties) = driver.save(0);
+    assert_eq!((status, properties.len()), (SUCCESS, 1));
+    properties.remove(0)
+}
+
+fn snapshot(property: &Property) -> Snapshot {
+    let text = property.value.strip_suffix(b"\0").expect("an atom:String ends in NUL");
+    serde_json::from_slice(text).expect("it is JSON")
+}
+
+#[test]
+fn the_lag_learnt_is_saved_as_portable_text_whatever_flags_the_host_passes() {
+    let (features, pair) = (Features::with_map(), Pair::short());
+    let mut driver = made(&features, pair.rate_hz);
+    driver.activate();
+    driver.process(&pair.a, &pair.b, &[512]);
+    for flags in [0, POD, POD | PORTABLE, u32::MAX] {
+        let (status, properties) = driver.save(flags);
+        assert_eq!((status, properties.len()), (SUCCESS, 1));
+        let property = &properties[0];
+        assert_eq!(property.key, "urn:driftmerge:snapshot");
+        assert_eq!(property.kind, "http://lv2plug.in/ns/ext/atom#String");
+        assert_eq!(property.flags, POD | PORTABLE);
+        let snapshot = snapshot(property);
+        assert!((snapshot.lag_s - 0.0303).abs() < 0.001, "{snapshot:?}");
+        assert_eq!(snapshot.rate_hz, 16_000.0);
+    }
+}
+
+#[test]
+fn nothing_learnt_is_nothing_saved() {
+    let features = Features::with_map();
+    let mut driver = made(&features, 16_000);
+    assert_eq!(driver.save(0), (SUCCESS, vec![]));
+    driver.activate();
+    assert_eq!(driver.save(0), (SUCCESS, vec![]));
+}
+
+#[test]
+fn an_instance_restored_before_activate_is_locked_from_the_first_block() {
+    let (features, pair) = (Features::with_map(), Pair::short());
+    let property = learnt(&features, &pair);
+    let mut driver = made(&features, pair.rate_hz);
+    assert_eq!(driver.restore(Some(&property)), SUCCESS);
+    assert_eq!(snapshot(&driver.save(0).1[0]).lag_s, snapshot(&property).lag_s, "what is restored can be saved again");
+    driver.activate();
+    assert!((driver.meter("lag") - 30.3).abs() < 0.1, "{}", driver.meter("lag"));
+    driver.process(&pair.a[..1600], &pair.b[..1600], &[512]);
+    assert!(driver.meter("state") >= 1.0);
+}
+
+#[test]
+fn what_was_learnt_before_a_reset_is_not_saved() {
+    let (features, pair) = (Features::with_map(), Pair::short());
+    let property = learnt(&features, &pair);
+    let mut driver = made(&features, pair.rate_hz);
+    driver.restore(Some(&property));
+    driver.activate();
+    driver.set("reset", 1.0);
+    driver.process(&pair.a[..512], &pair.b[..512], &[512]);
+    assert_eq!(driver.save(0), (SUCCESS, vec![]));
+}
+
+#[test]
+fn controls_are_left_to_the_host() {
+    let (features, pair) = (Features::with_map(), Pair::short());
+    let property = learnt(&features, &pair);
+    let mut driver = made(&features, pair.rate_hz);
+    driver.set("delay", 20.0);
+    driver.restore(Some(&property));
+    driver.activate();
+    assert_eq!(driver.meter("latency"), 320.0);
+}
+
+#[test]
+fn a_state_that_does_not_fit_is_ignored() {
+    let (features, pair) = (Features::with_map(), Pair::short());
+    let (engine, _) = pair.merged(&Controls::default());
+    let good = learnt(&features, &pair);
+    let with = |value: Vec<u8>| Property { value, ..good.clone() };
+    let edited = |change: fn(&mut Snapshot)| {
+        let mut snapshot = snapshot(&good);
+        change(&mut snapshot);
+        with(serde_json::to_vec(&snapshot).expect("it is plain data"))
+    };
+    let bad = [
+        ("another rate", edited(|s| s.rate_hz = 48_000.0)),
+        ("another version", edited(|s| s.version = 1000)),
+        ("out of range", edited(|s| s.lag_s = 3.0)),
+        ("cut in half", with(good.value[..good.value.len() / 2].to_vec())),
+        ("empty", with(vec![])),
+        ("not text", with(vec![0xFF; 64])),
+        ("of another type", Property { kind: "http://lv2plug.in/ns/ext/atom#Int".into(), ..good.clone() }),
+        ("under another key", Property { key: "urn:someone:else".into(), ..good.clone() }),
+    ];
+    for (what, property) in bad {
+        let mut driver = made(&features, pair.rate_hz);
+        assert_eq!(driver.restore(Some(&property)), SUCCESS, "{what}");
+        assert_eq!(driver.save(0), (SUCCESS, vec![]), "{what}: nothing is learnt from it");
+        driver.activate();
+        assert_same(&driver.process(&pair.a, &pair.b, &[512])[0], &engine);
+    }
+}
+
+#[test]
+fn without_the_feature_map_there_is_no_state_and_no_harm() {
+    let (features, pair) = (Features::with_map(), Pair::short());
+    let (engine, _) = pair.merged(&Controls::default());
+    let property = learnt(&features, &pair);
+    let mut driver = Driver::ready(Entry::Lv2, pair.rate_hz);
+    assert_eq!(driver.restore(Some(&property)), ERR_NO_FEATURE);
+    assert_eq!(driver.save(POD), (ERR_NO_FEATURE, vec![]));
+    assert_same(&driver.process(&pair.a, &pair.b, &[512])[0], &engine);
+}
+
+#[test]
+fn saving_beside_the_audio_thread_gives_whole_snapshots_and_leaves_the_sound_alone() {
+    let (features, pair) = (Features::with_map(), Pair::short());
+    let (engine, _) = pair.merged(&Controls::default());
+    let mut driver = made(&features, pair.rate_hz);
+    driver.activate();
+    let (saver, playing) = (driver.saver(), AtomicBool::new(true));
+    let (out, saved) = std::thread::scope(|scope| {
+        let saving = scope.spawn(|| {
+            let mut saved = 0;
+            while playing.load(Ordering::Relaxed) {
+                let (status, properties) = saver.save();
+                assert_eq!(status, SUCCESS);
+                for property in &properties {
+                    assert_eq!(snapshot(property).check(16_000.0), Ok(()));
+                    saved += 1;
+                }
+            }
+            saved
+        });
+        let out = driver.process(&pair.a, &pair.b, &[16]);
+        playing.store(false, Ordering::Relaxed);
+        (out, saving.join().expect("every snapshot is whole"))
+    });
+    assert_same(&out[0], &engine);
+    assert!(saved > 0, "the two ran side by side");
+}
