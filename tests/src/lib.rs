@@ -5,5 +5,5 @@ pub mod align;
 pub mod entry;
 pub mod hosts;
 pub mod pulse;
-pub mod wav;
 pub mod two_clocks;
+pub mod wav;
