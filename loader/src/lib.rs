@@ -11,6 +11,7 @@ pub mod merge;
 pub mod plan;
 pub mod pulse;
 pub mod rig;
+pub mod state;
 pub mod supervise;
 
 use clap::Parser as _;
