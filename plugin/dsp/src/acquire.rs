@@ -11,8 +11,6 @@ pub struct Candidate {
     pub lag_us: f64,
     /// Polarity.
     pub sign: f32,
-    /// Place of its drift in [`DRIFTS_PPM`].
-    pub drift: usize,
     /// An outstanding peak.
     pub sure: bool,
     /// A clear peak.
@@ -51,7 +49,6 @@ impl Votes {
         (sure || likely || persistent).then_some(Candidate {
             lag_us,
             sign: best.sign,
-            drift: *drift,
             sure,
             clear: best.z > CLEAR_Z && *ratio > CLEAR_RATIO,
             votes,

@@ -6,6 +6,7 @@
 use crate::follow::{EDGE, Follower, Stage, Times};
 use crate::measure::{measure, peaks};
 use crate::pull_in::{Best, Grid};
+use realfft::num_complex::Complex32;
 
 /// Observations of an interval: 128 ms while pulling in, then 256 ms.
 const PULL_IN_INTERVAL: u32 = 4;
@@ -64,7 +65,7 @@ impl Follower {
         if self.increment_active {
             let band = self.observer.band();
             self.pull_in.keep(time_s, lock.filter.lag_us(time_s), band.first, &self.sums.increment);
-            self.sums.increment.fill(Default::default());
+            self.sums.increment.fill(Complex32::default());
             self.increment_active = false;
         }
         if self.sums.interval_weight <= 0.0 || self.behind {

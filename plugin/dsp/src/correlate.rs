@@ -180,15 +180,21 @@ impl Correlator {
         }
     }
 
-    /// Goes on with the sums of one of the drifts alone.
-    pub fn follow(&mut self, drift: usize) {
-        self.sums.swap(0, drift);
-    }
-
     /// Starts the work on the block of A from frame `start_a` and of B from frame `start_b`; the lag axis has moved by
     /// `moved_frames` since the last one. `memory_s`: how long sums last.
     pub fn begin(&mut self, aim: Aim, start_a: i64, start_b: i64, moved_frames: i64, memory_s: f64) {
         self.start = [start_a, start_b];
+        match (&self.aim, &aim) {
+            // Goes on with the sums of the nearest drift alone.
+            (Aim::Search, Aim::Watch { drift_ppm, .. }) => {
+                let off = |i: &usize| (DRIFTS_PPM[*i] - drift_ppm).abs();
+                let nearest = (0..DRIFTS_PPM.len()).min_by(|i, j| off(i).total_cmp(&off(j)));
+                self.sums.swap(0, nearest.unwrap_or(0));
+            }
+            // The sums of the other drifts are old.
+            (Aim::Watch { .. }, Aim::Search) => self.remains = 0.0,
+            _ => {}
+        }
         self.aim = aim;
         let decay = (-(BLOCK as f64) / self.rate_hz / memory_s).exp() as f32;
         self.keep = decay * self.remains;

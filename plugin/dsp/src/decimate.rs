@@ -30,7 +30,9 @@ impl Decimator {
             })
             .collect();
         let sum: f64 = taps.iter().sum();
-        taps.iter_mut().for_each(|t| *t /= sum);
+        for t in &mut taps {
+            *t /= sum;
+        }
         let n = taps.len();
         Self { factor, taps: taps.iter().map(|&t| t as f32).collect(), line: vec![0.0; 2 * n], at: 0, phase: 0 }
     }

@@ -5,7 +5,7 @@ use crate::history::History;
 use crate::interpolate::TAPS;
 use crate::kalman::LagFilter;
 use crate::lock::Lock;
-use crate::mix::{MixFeed, Mixer};
+use crate::mix::{Levels, MixFeed, Mixer};
 use crate::params::Controls;
 use crate::snapshot::{SNAPSHOT_VERSION, Snapshot, SnapshotError};
 use crate::status::{State, Status};
@@ -266,8 +266,8 @@ impl Engine {
             drift_ppm: lock.filter.drift_ppm(),
             drift_sd_ppm: lock.filter.sd()[1],
             polarity: if lock.sign < 0.0 { -1 } else { 1 },
-            level_ratio: f64::from(levels.level_ratio),
-            noise_ratio: f64::from(levels.noise_ratio),
+            level_ratio: levels.level_ratio,
+            noise_ratio: levels.noise_ratio,
         })
     }
 
@@ -277,6 +277,7 @@ impl Engine {
     /// See [`Snapshot::check`]; the engine is then left as it was.
     pub fn restore(&mut self, snapshot: &Snapshot) -> Result<(), SnapshotError> {
         snapshot.check(self.rate_hz)?;
+        self.mixer.restore(&Levels { level_ratio: snapshot.level_ratio, noise_ratio: snapshot.noise_ratio });
         let filter = LagFilter::new(
             self.now_s(),
             snapshot.lag_s * 1e6 + self.streams.trim_us(),

@@ -42,7 +42,9 @@ impl Default for Interpolator {
                     sinc(x) * kaiser(x / half, 9.0)
                 });
                 let sum: f64 = row.iter().sum();
-                row.iter_mut().for_each(|t| *t /= sum);
+                for t in &mut row {
+                    *t /= sum;
+                }
                 row.map(|t| t as f32)
             })
             .collect();

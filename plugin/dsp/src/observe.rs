@@ -71,12 +71,6 @@ impl Observer {
         self.frames.len()
     }
 
-    /// Forgets noise and reverberation.
-    pub fn clear(&mut self) {
-        self.noise.iter_mut().for_each(Noise::clear);
-        self.reverberation.iter_mut().for_each(Reverberation::clear);
-    }
-
     /// Transforms a microphone's frame (0: A, 1: B) that begins at `start`.
     pub fn transform(&mut self, microphone: usize, stream: &History, start: i64) {
         let frames = stream.window(start, self.frames.len());

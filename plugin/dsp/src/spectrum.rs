@@ -23,11 +23,6 @@ impl Transform {
         Self { len, forward, inverse, scratch, spectrum: vec![Complex32::default(); len / 2 + 1] }
     }
 
-    /// Frames.
-    pub fn len(&self) -> usize {
-        self.len
-    }
-
     /// Transforms `frames` (destroyed) and gives the bins 0 to len/2. Not scaled.
     pub fn forward(&mut self, frames: &mut [f32]) -> &[Complex32] {
         // The only error is a wrong length, and the lengths are ours.

@@ -65,7 +65,9 @@ impl Ear {
     pub fn hear(&mut self, power: f64) {
         self.silent = power < SILENCE;
         self.speaking = !self.silent && power > SPEECH_RATIO * self.floor;
-        let faint = power < DEAD_RATIO * self.floor;
+        // Before a whole round of windows, the floor may still be the first words and a pause far below it.
+        let is_floor_known = self.minima[0].is_finite();
+        let faint = is_floor_known && power < DEAD_RATIO * self.floor;
         self.faint_frames = if faint { self.faint_frames.saturating_add(1) } else { 0 };
         self.over_floor *= 1.0 - FORGET;
         if self.is_dead() {

@@ -140,7 +140,7 @@ impl Tracker {
         let start = streams.a.coarse.count() - BLOCK as i64;
         let (aim, memory_s) = match self.lock() {
             Some(lock) if lock.is_trusted() => {
-                let lag_us = lock.filter.lag_us(self.now_s(streams)) - self.block_trim_us;
+                let lag_us = lock.filter.lag_us(Self::now_s(streams)) - self.block_trim_us;
                 let aim = Aim::Watch { drift_ppm: lock.filter.drift_ppm(), lag_us };
                 (aim, if lock.sure { WATCH_MEMORY_S } else { SEARCH_MEMORY_S })
             }
@@ -150,13 +150,13 @@ impl Tracker {
     }
 
     /// Now, on B's clock.
-    fn now_s(&self, streams: &Streams) -> f64 {
+    fn now_s(streams: &Streams) -> f64 {
         streams.b.fine.count() as f64 / streams.rates.fine_hz + streams.fine_start_s()
     }
 
     fn correlate(&mut self, streams: &Streams) {
         let Some(finding) = self.correlator.step(&streams.a.coarse, &streams.b.coarse) else { return };
-        let now_s = self.now_s(streams);
+        let now_s = Self::now_s(streams);
         match finding {
             Finding::Search { .. } => {
                 if let Some(found) = self.votes.take(now_s, &finding, self.block_trim_us) {
