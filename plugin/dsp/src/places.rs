@@ -1,8 +1,9 @@
 //! Places that talkers speak from, each with its own statistics.
 //!
 //! Problem: when talkers take turns, the weights that suit one of them are wrong for the next, and an average suits
-//! neither. The level ratios of the last few [`Onset`]s tell who speaks: they choose among the places known, or open
-//! a new one, within about a second; what was learnt about a place is kept for the talker's next turn.
+//! neither. The level ratios of [`Onset`]s, and with little weight those of frames, are evidence against the place
+//! spoken from until now and for another one, known or new (cumulative sums, after Page, 1954); a change takes about a
+//! second. What was learnt about a place is kept for the talker's next turn.
 
 use crate::onset::Onset;
 
@@ -10,24 +11,32 @@ use crate::onset::Onset;
 const PLACES: usize = 4;
 /// Memory of the powers of a place, frames of speech (10 ms each): 6 s.
 const MEMORY_FRAMES: f64 = 600.0;
-/// Memory of the powers that a new place starts from, frames: 0.7 s.
-const SHORT_FRAMES: f64 = 70.0;
 /// Speed of learning in frames without speech, against frames with: sounds that never pause have to count too.
 const PAUSE_SPEED: f64 = 0.02;
 /// Memory of the onsets of a place, in onsets.
 const MEMORY_ONSETS: f64 = 25.0;
-/// Onsets that vote for a place.
-const VOTERS: usize = 3;
-/// Age at which an onset votes no more, frames: 2 s.
-const VOTE_FRAMES: u64 = 200;
-/// Spread of the level of single onsets, natural logarithm (4.3 dB): what rooms and voices do to it.
-const SPREAD: f64 = 0.5;
-/// A single onset weighs no more than this, in squared spreads: some are far off.
-const VOTE_LIMIT: f64 = 4.0;
-/// By how much another place must fit better before it is taken, squared spreads.
-const MOVE_COST: f64 = 2.0;
-/// By how much a new place must fit better than all known ones.
-const OPEN_COST: f64 = 9.0;
+/// Onsets of a place before it is asked whether it still fits.
+const SETTLED_ONSETS: f64 = 2.0;
+/// Spread of the level of single onsets, natural logarithm (5 dB): what rooms and voices do to it.
+const ONSET_SPREAD: f64 = 0.6;
+/// Spread of the level of single frames, natural logarithm (4 dB).
+const FRAME_SPREAD: f64 = 0.5;
+/// Weight of a frame against a clear onset: frames follow one another closely and say the same.
+const FRAME_WEIGHT: f64 = 0.08;
+/// Power over the floor that a frame needs in both microphones to be asked.
+const CLEAR_FRAME: f64 = 2.0;
+/// Seconds of speech that a place holds before its energies are compared.
+const SETTLED_S: f64 = 0.5;
+/// A single onset or frame weighs no more than this, in squared spreads: some are far off.
+const MISFIT_LIMIT: f64 = 4.0;
+/// Misfit, squared spreads, of a place that is right: more speaks for a new one.
+const USUAL_MISFIT: f64 = 1.5;
+/// Evidence (sum of misfits of the current place less those of another) at which the other one is taken.
+const MOVE_EVIDENCE: f64 = 4.5;
+/// Evidence at which a new place is opened.
+const OPEN_EVIDENCE: f64 = 8.0;
+/// Places closer than this are one: natural logarithm of the level, 4.3 dB.
+const SAME_PLACE: f64 = 0.5;
 
 /// Powers of an aligned pair, averaged over speech.
 #[derive(Clone, Copy, Debug, Default)]
@@ -99,9 +108,21 @@ impl Place {
         self.rise_cross += step * (onset.cross - self.rise_cross);
     }
 
-    fn log_level(&self) -> Option<f64> {
+    /// Level of the direct sound in B against A, natural logarithm; None before the first onset.
+    fn onset_level(&self) -> Option<f64> {
         (self.onsets > 0.0).then(|| 0.5 * ((self.rise_b + 1e-30) / (self.rise_a + 1e-30)).ln())
     }
+
+    /// Level of everything over the floors in B against A, natural logarithm.
+    fn energy_level(&self) -> f64 {
+        let p = self.powers();
+        let over = |power: f64, floor: f64| (power - floor).max(1e-3 * power).max(1e-30);
+        0.5 * (over(p.b, p.floor_b) / over(p.a, p.floor_a)).ln()
+    }
+}
+
+fn misfit(level: f64, of_place: f64, spread: f64) -> f64 {
+    ((level - of_place) / spread).powi(2).min(MISFIT_LIMIT)
 }
 
 /// All places, and the one spoken from now.
@@ -110,9 +131,12 @@ pub struct Places {
     kept: [Place; PLACES],
     count: usize,
     current: usize,
-    short: Memory,
-    voters: [(Onset, u64); VOTERS],
-    voted: usize,
+    /// What has been heard since the current place began to fit badly.
+    fresh: Place,
+    /// Evidence for each place kept.
+    evidence: [f64; PLACES],
+    /// Evidence for a place not known yet.
+    evidence_of_new: f64,
     frame: u64,
 }
 
@@ -125,43 +149,91 @@ impl Places {
     /// Takes the powers of the next frame. Audio thread.
     pub fn learn(&mut self, frame: &Powers, speech: bool) {
         self.frame += 1;
-        let slow = if speech { 1.0 } else { PAUSE_SPEED };
-        self.kept[self.current].memory.learn(frame, slow / MEMORY_FRAMES);
-        self.short.learn(frame, slow / SHORT_FRAMES);
+        if speech {
+            self.compare_energies(frame);
+        }
+        let speed = if speech { 1.0 } else { PAUSE_SPEED } / MEMORY_FRAMES;
+        self.kept[self.current].memory.learn(frame, speed);
+        if self.evidence_of_new > 0.0 {
+            self.fresh.memory.learn(frame, speed);
+        }
+    }
+
+    fn compare_energies(&mut self, frame: &Powers) {
+        let clear = frame.a > CLEAR_FRAME * frame.floor_a && frame.b > CLEAR_FRAME * frame.floor_b;
+        if !clear || self.current().speech_s() < SETTLED_S {
+            return;
+        }
+        let level = 0.5 * ((frame.b - frame.floor_b) / (frame.a - frame.floor_a)).ln();
+        let other = self.compare(level, FRAME_SPREAD, FRAME_WEIGHT, |place| Some(place.energy_level()));
+        if let Some(other) = other {
+            self.move_to(other);
+        }
     }
 
     /// Takes an onset, which may tell that another talker speaks. Audio thread.
     pub fn hear(&mut self, onset: &Onset) {
-        self.voters.rotate_right(1);
-        self.voters[0] = (*onset, self.frame);
-        self.voted = (self.voted + 1).min(VOTERS);
         self.count = self.count.max(1);
-        let votes = self.voters[..self.voted].iter().filter(|v| self.frame - v.1 < VOTE_FRAMES);
-        let misfit = |level: f64| -> f64 {
-            let one = |o: &Onset| o.weight * ((o.log_level - level) / SPREAD).powi(2).min(VOTE_LIMIT);
-            votes.clone().map(|v| one(&v.0)).sum()
-        };
-        let mut best = (f64::INFINITY, self.current);
-        for (k, place) in self.kept[..self.count].iter().enumerate() {
-            let cost = misfit(place.log_level().unwrap_or(onset.log_level));
-            let cost = if k == self.current { cost } else { cost + MOVE_COST };
-            if cost < best.0 {
-                best = (cost, k);
-            }
-        }
-        let weight: f64 = votes.clone().map(|v| v.0.weight).sum();
-        let mean = votes.clone().map(|v| v.0.weight * v.0.log_level).sum::<f64>() / weight.max(1e-9);
-        if votes.clone().count() >= 2 && misfit(mean) + OPEN_COST < best.0 {
-            let mut opened = Place { memory: self.short, ..Place::default() };
-            opened.memory.fill = SHORT_FRAMES / MEMORY_FRAMES;
-            votes.clone().for_each(|v| opened.hear(&v.0));
-            self.current = self.make_room();
-            self.kept[self.current] = opened;
+        let other = self.compare(onset.log_level, ONSET_SPREAD, onset.weight, Place::onset_level);
+        if self.evidence_of_new == 0.0 || self.current().onsets < SETTLED_ONSETS {
+            self.forget_fresh();
         } else {
-            self.current = best.1;
-            self.kept[self.current].hear(onset);
+            self.fresh.hear(onset);
+        }
+        match other.or_else(|| self.place_of_fresh()) {
+            Some(other) => self.move_to(other),
+            None => self.kept[self.current].hear(onset),
         }
         self.kept[self.current].heard = self.frame;
+    }
+
+    /// Adds up the evidence of a level against the current place; gives another place if that fits clearly better.
+    fn compare(
+        &mut self,
+        level: f64,
+        spread: f64,
+        weight: f64,
+        level_of: impl Fn(&Place) -> Option<f64>,
+    ) -> Option<usize> {
+        let here = level_of(self.current()).map_or(0.0, |l| misfit(level, l, spread));
+        let mut best = (MOVE_EVIDENCE, None);
+        for k in (0..self.count).filter(|&k| k != self.current) {
+            let there = level_of(&self.kept[k]).map_or(here, |l| misfit(level, l, spread));
+            self.evidence[k] = (self.evidence[k] + weight * (here - there)).max(0.0);
+            if self.evidence[k] > best.0 {
+                best = (self.evidence[k], Some(k));
+            }
+        }
+        self.evidence_of_new = (self.evidence_of_new + weight * (here - USUAL_MISFIT)).max(0.0);
+        best.1
+    }
+
+    /// The place that what was heard of late belongs to, if not to the current one: a known one or a new one.
+    fn place_of_fresh(&mut self) -> Option<usize> {
+        if self.evidence_of_new <= OPEN_EVIDENCE {
+            return None;
+        }
+        let level = self.fresh.onset_level()?;
+        let distance = |place: &Place| place.onset_level().map_or(f64::INFINITY, |l| (l - level).abs());
+        let nearest = (0..self.count).min_by(|&j, &k| distance(&self.kept[j]).total_cmp(&distance(&self.kept[k])))?;
+        if distance(&self.kept[nearest]) < SAME_PLACE {
+            self.evidence_of_new = 0.0;
+            return (nearest != self.current).then_some(nearest);
+        }
+        let room = self.make_room();
+        self.kept[room] = self.fresh;
+        Some(room)
+    }
+
+    fn move_to(&mut self, place: usize) {
+        self.current = place;
+        self.evidence = [0.0; PLACES];
+        self.forget_fresh();
+    }
+
+    fn forget_fresh(&mut self) {
+        self.fresh = Place::default();
+        self.evidence_of_new = 0.0;
     }
 
     fn make_room(&mut self) -> usize {
