@@ -11,7 +11,9 @@ use crate::exit::Failure;
 use crate::host::{self, Hosted, Merger, Meters, merger, pace::Clock};
 use crate::plan::{self, Step, devices};
 use crate::pulse::{self, Capture, Connection, Player, PulseError};
+use crate::state;
 use anyhow::Context as _;
+use driftmerge_dsp::Snapshot;
 use ringbuf::traits::Split as _;
 use ringbuf::{HeapCons, HeapProd, HeapRb};
 use std::io::{IsTerminal as _, Write as _};
@@ -39,51 +41,86 @@ const KEEP: Duration = Duration::from_secs(60);
 /// A change of the lag between two looks that is told as a jump, ms.
 const JUMP_MS: f32 = 1.0;
 
+/// What a service knew when it ended.
+#[derive(Clone, Copy, Debug)]
+pub struct Learnt {
+    /// The newest meters.
+    pub meters: Meters,
+    /// What was kept for the next start, if there ever was a lock.
+    pub snapshot: Option<Snapshot>,
+}
+
 /// Runs the service until a signal ends it.
 ///
 /// # Errors
 /// No plugin, no server, no such microphone, or something is in the way.
 pub fn run(config: &Config) -> Result<(), Failure> {
+    let stop = stop_on_signals()?;
+    run_until(config, &stop).map(|_| ())
+}
+
+/// A flag that SIGINT, SIGTERM and SIGQUIT set.
+///
+/// # Errors
+/// The system does not let signals be watched.
+pub fn stop_on_signals() -> Result<Arc<AtomicBool>, Failure> {
     let stop = Arc::new(AtomicBool::new(false));
     for signal in signal_hook::consts::TERM_SIGNALS {
         signal_hook::flag::register(*signal, Arc::clone(&stop)).context("cannot watch for signals")?;
     }
+    Ok(stop)
+}
+
+/// Runs the service until `stop` is set.
+///
+/// # Errors
+/// As [`run`].
+pub fn run_until(config: &Config, stop: &AtomicBool) -> Result<Learnt, Failure> {
     let plugin = Hosted::load(&host::find_bundle(config.bundle.as_deref())?, f64::from(config.rate_hz))?;
     let mut connection = Connection::open(config.server.as_deref())?;
-    let present = pulse::survey(&mut connection)?;
-    let mics = find_mics(config, &present)?;
-    let mut service = Service { config, mics, stop };
-    let snapshot = service.learnt();
+    let mics = find_mics(config, &pulse::survey(&mut connection)?)?;
+    let service = Service::new(config, mics, stop);
     let (mut link, input, output) = Link::new(config);
+    let mut session = Session::open(&service, connection, [0, 0])?;
     let start = merger::Start {
         plugin,
         controls: config.controls(),
         auto_delay: config.latency == Latency::Auto,
-        snapshot,
+        snapshot: service.learnt_before(),
         rate_hz: f64::from(config.rate_hz),
         own_clocks: config.route == Route::Direct,
     };
-    let mut session = Session::open(&service, connection, [0, 0])?;
     let merger = Merger::start(start, input, output);
     let ended = service.serve(&mut session, &mut link, &merger);
-    let learnt = merger.stop();
-    if let Some(snapshot) = learnt {
-        service.keep(&snapshot);
+    let meters = merger.meters();
+    let snapshot = merger.stop();
+    if let Some(snapshot) = &snapshot {
+        service.keep(snapshot);
     }
     session.close(&service)?;
-    ended
+    ended.map(|()| Learnt { meters, snapshot })
 }
 
 /// What stays the same while the service runs.
 struct Service<'a> {
     config: &'a Config,
     mics: [String; 2],
-    stop: Arc<AtomicBool>,
+    stop: &'a AtomicBool,
+    /// Under what is learnt is kept.
+    key: state::Key,
 }
 
-impl Service<'_> {
+impl<'a> Service<'a> {
+    fn new(config: &'a Config, mics: [String; 2], stop: &'a AtomicBool) -> Self {
+        // The server's loopbacks have delays of their own: a lag learnt there says nothing about the direct route.
+        let way = if config.route == Route::Loopback { "loopback:" } else { "" };
+        let microphones = mics.iter().map(|mic| format!("{way}{mic}")).collect();
+        let key = state::Key { microphones, rate_hz: config.rate_hz };
+        Self { config, mics, stop, key }
+    }
+
     /// Turns until a signal comes.
-    fn serve(&mut self, session: &mut Session, link: &mut Link, merger: &Merger) -> Result<(), Failure> {
+    fn serve(&self, session: &mut Session, link: &mut Link, merger: &Merger) -> Result<(), Failure> {
         let mut watch = Watch::new();
         while !self.stop.load(Ordering::Relaxed) {
             match session.turn(self, link, merger) {
@@ -109,14 +146,19 @@ impl Service<'_> {
     }
 
     /// What an earlier run learnt about these microphones.
-    fn learnt(&self) -> Option<driftmerge_dsp::Snapshot> {
-        let _ = self;
-        None
+    fn learnt_before(&self) -> Option<Snapshot> {
+        state::load(&self.config.state_dir, &self.key).into_iter().next().flatten()
     }
 
     /// Keeps what was learnt for the next run.
-    fn keep(&self, snapshot: &driftmerge_dsp::Snapshot) {
-        let _ = (self, snapshot);
+    fn keep(&self, snapshot: &Snapshot) {
+        match state::save(&self.config.state_dir, &self.key, &[Some(*snapshot)]) {
+            Ok(path) => tracing::debug!("what was learnt is kept in {}", path.display()),
+            Err(why) => {
+                let folder = self.config.state_dir.display();
+                tracing::warn!("what was learnt cannot be kept in {folder}: {why}; the next start will search anew");
+            }
+        }
     }
 }
 
