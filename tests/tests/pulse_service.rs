@@ -1,0 +1,174 @@
+//! `run` as a service: what it keeps, what it leaves behind, and what it says when something is missing.
+
+use std::process::Output;
+use std::time::Duration;
+
+use driftmerge_tests::pulse::{MICS, Rig, Running, wait_until};
+use rustix::process::Signal;
+
+const RATE_HZ: u32 = 16_000;
+const LOCK_LIMIT: Duration = Duration::from_secs(20);
+const RUN: [&str; 7] = ["run", "--mic", MICS[0], "--mic", MICS[1], "--rate", "16000"];
+
+fn rig() -> Rig {
+    Rig::start(RATE_HZ, 100.0, 0.012)
+}
+
+fn merging(rig: &Rig) -> Running {
+    let running = rig.start_driftmerge(&RUN);
+    running.wait_for("merging", Duration::from_secs(5));
+    running
+}
+
+/// Asserts the exit code, and that the message says all of `words`.
+fn assert_failure(output: &Output, code: i32, words: &[&str]) {
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(code), "{said}");
+    for word in words {
+        assert!(said.contains(word), "«{word}» is not in: {said}");
+    }
+}
+
+/// Our modules, without their numbers.
+fn graph(rig: &Rig) -> Vec<String> {
+    rig.modules().into_values().filter(|line| line.contains("driftmerge.graph=")).collect()
+}
+
+#[test]
+fn the_next_start_is_locked_within_half_a_second_of_speech() {
+    let rig = rig();
+    let mut first = merging(&rig);
+    first.wait_for("locked", LOCK_LIMIT);
+    // Long enough for the drift to be known well.
+    rig.record("driftmerge", RATE_HZ, 10.0);
+    assert!(first.stop(Signal::TERM).success(), "{}", first.said());
+
+    for start in 0..3 {
+        let mut next = rig.start_driftmerge(&RUN);
+        next.wait_for("merging", Duration::from_secs(5));
+        let begin = rig.mics[0].frames();
+        next.wait_for("locked", LOCK_LIMIT);
+        let end = rig.mics[0].frames();
+        let speech = (begin..end).filter(|frame| rig.scene.parts(&rig.places[0], *frame).0.abs() > 1e-3).count();
+        let speech_s = speech as f64 / f64::from(RATE_HZ);
+        println!("start {start}: locked after {speech_s:.2} s of speech");
+        assert!(speech_s < 0.5, "locked after {speech_s:.2} s of speech only; it said:\n{}", next.said());
+        assert!(next.stop(Signal::TERM).success());
+    }
+}
+
+#[test]
+fn damaged_state_is_told_and_ignored() {
+    let rig = rig();
+    let mut first = merging(&rig);
+    first.wait_for("locked", LOCK_LIMIT);
+    assert!(first.stop(Signal::INT).success());
+    let folder = rig.server.folder().join("driftmerge");
+    let file = std::fs::read_dir(&folder).expect("the state folder").flatten().next().expect("a state file").path();
+    let text = std::fs::read(&file).expect("readable");
+    std::fs::write(&file, &text[..text.len() / 2]).expect("writable");
+
+    let mut next = merging(&rig);
+    assert!(next.said().contains("damaged"), "{}", next.said());
+    next.wait_for("locked", LOCK_LIMIT);
+    assert!(next.stop(Signal::TERM).success());
+}
+
+#[test]
+fn a_second_run_is_refused_and_the_first_goes_on() {
+    let rig = rig();
+    let mut first = merging(&rig);
+    let there = graph(&rig);
+    let pid = first.id().to_string();
+    assert_failure(&rig.run_to_end(&RUN), 1, &["already at work on `driftmerge`", &pid]);
+    assert_failure(&rig.run_to_end(&["unload"]), 1, &[&pid]);
+    let load = ["load", "--mic", MICS[0], "--mic", MICS[1], "--rate", "16000"];
+    assert_failure(&rig.run_to_end(&load), 1, &["already at work"]);
+    assert_eq!(graph(&rig), there);
+    assert!(first.stop(Signal::TERM).success());
+    assert_eq!(graph(&rig), Vec::<String>::new());
+}
+
+#[test]
+fn what_a_killed_run_left_is_used_again_and_taken_away_at_the_end() {
+    let rig = rig();
+    let before = rig.modules();
+    let mut killed = merging(&rig);
+    let (there, modules) = (graph(&rig), rig.modules());
+    killed.stop(Signal::KILL);
+    wait_until("the server noticed", Duration::from_secs(5), || {
+        !rig.pactl(&["list", "sink-inputs"]).contains("merged")
+    });
+    assert_eq!(graph(&rig), there, "nobody took it away");
+
+    let mut next = merging(&rig);
+    assert_eq!(rig.modules(), modules, "the same modules, not new ones");
+    assert!(next.stop(Signal::TERM).success());
+    assert_eq!(rig.modules(), before);
+}
+
+#[test]
+fn run_beside_a_loaded_graph_is_refused_and_unload_takes_only_ours() {
+    let rig = rig();
+    rig.pactl(&["load-module", "module-null-sink", "sink_name=driftmerge_of_somebody_else"]);
+    let before = rig.modules();
+    let load = ["load", "--mic", MICS[0], "--mic", MICS[1], "--rate", "16000"];
+    assert!(rig.run_to_end(&load).status.success());
+    let loaded = rig.modules();
+    assert!(rig.run_to_end(&load).status.success());
+    assert_eq!(rig.modules(), loaded, "a second load changes nothing");
+    assert_failure(&rig.run_to_end(&RUN), 1, &["driftmerge unload"]);
+    assert!(rig.run_to_end(&["unload"]).status.success());
+    assert_eq!(rig.modules(), before);
+}
+
+#[test]
+fn a_missing_microphone_is_exit_4_with_the_nearest_names_and_nothing_is_loaded() {
+    let rig = rig();
+    let before = rig.modules();
+    for command in ["run", "load", "plan"] {
+        let output = rig.run_to_end(&[command, "--mic", "mic_c\"; $(reboot)", "--mic", MICS[1]]);
+        assert_failure(&output, 4, &["`mic_c\"; $(reboot)`", "`mic_a`", "`mic_b`"]);
+    }
+    assert_eq!(rig.modules(), before);
+}
+
+#[test]
+fn no_server_is_exit_3_and_no_plugin_is_exit_5_saying_where_it_looked() {
+    let rig = rig();
+    let before = rig.modules();
+    let nowhere = ["--server", "unix:/no/such/socket"];
+    assert_failure(&rig.run_to_end(&[&RUN[..], &nowhere].concat()), 3, &["/no/such/socket", "PULSE_SERVER"]);
+    assert_failure(&rig.run_to_end(&[&["list"][..], &nowhere].concat()), 3, &["/no/such/socket"]);
+    let no_bundle = [&RUN[..], &["--bundle", "/no/such/bundle"]].concat();
+    assert_failure(&rig.run_to_end(&no_bundle), 5, &["/no/such/bundle", "scripts/bundle"]);
+    assert_eq!(rig.modules(), before);
+}
+
+#[test]
+fn list_names_the_microphones_and_monitors_only_when_asked() {
+    let rig = rig();
+    rig.pactl(&["load-module", "module-null-sink", "sink_name=speaker"]);
+    let names = |arguments: &[&str]| {
+        let output = rig.run_to_end(arguments);
+        assert!(output.status.success());
+        let text = String::from_utf8(output.stdout).expect("text");
+        text.lines().map(|line| line.split('\t').next().expect("a name").to_owned()).collect::<Vec<_>>()
+    };
+    assert_eq!(names(&["list"]), MICS);
+    assert_eq!(names(&["list", "--monitors"]), [MICS[0], MICS[1], "speaker.monitor"]);
+}
+
+#[test]
+fn the_lines_of_plan_make_the_graph_that_load_makes() {
+    let rig = rig();
+    let settings = ["--mic", MICS[0], "--mic", MICS[1], "--rate", "16000"];
+    let output = rig.run_to_end(&[&["plan", "--for", "load"][..], &settings].concat());
+    let script = String::from_utf8(output.stdout).expect("text");
+    assert!(rig.command("sh").args(["-ec", &script]).output().expect("sh").status.success(), "{script}");
+    let planned = graph(&rig);
+    assert_eq!(planned.len(), 5, "{planned:#?}");
+    let load = rig.run_to_end(&[&["load"][..], &settings].concat());
+    assert!(String::from_utf8_lossy(&load.stdout).contains("loaded already"));
+    assert_eq!(graph(&rig), planned);
+}
