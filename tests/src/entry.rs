@@ -55,11 +55,12 @@ pub struct Driver {
 impl Driver {
     /// Makes an instance; the LV2 one gets no features (NULL). None where the plugin refuses.
     pub fn new(entry: Entry, rate_hz: u32) -> Option<Self> {
-        Self::with_features(entry, rate_hz, std::ptr::null())
+        Self::with_features(entry, rate_hz, None)
     }
 
     /// Makes an instance with LV2 features.
-    pub fn with_features(entry: Entry, rate_hz: u32, features: *const *const LV2_Feature) -> Option<Self> {
+    pub fn with_features(entry: Entry, rate_hz: u32, features: Option<&Features>) -> Option<Self> {
+        let features = features.map_or(std::ptr::null(), |features| features.list.as_ptr());
         // SAFETY: a descriptor's function with the descriptor, a path that is a C string, and valid features or NULL.
         let handle = unsafe {
             match entry {
@@ -83,6 +84,7 @@ impl Driver {
     }
 
     /// Connects port `index` (NULL: nothing).
+    #[allow(clippy::not_unsafe_ptr_arg_deref, reason = "connecting keeps the pointer; running is what is unsafe")]
     pub fn connect(&mut self, index: usize, data: *mut f32) {
         // SAFETY: the instance's own handle; `data` is used by later calls only, which say what they need.
         unsafe {
@@ -345,10 +347,5 @@ impl Features {
         let data = (&raw mut *urid_map).cast();
         let feature = Box::new(LV2_Feature { URI: LV2_URID__map.as_ptr().cast(), data });
         Self { list: [&raw const *feature, std::ptr::null()], _feature: feature, _map: urid_map }
-    }
-
-    /// As a host passes it.
-    pub fn as_ptr(&self) -> *const *const LV2_Feature {
-        self.list.as_ptr()
     }
 }

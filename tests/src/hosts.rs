@@ -1,8 +1,11 @@
 //! Real hosts, run on the real files: the bundle as `scripts/bundle` lays it out, sound in and out of files.
 
+use std::fs::File;
+use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::{Child, Command, Output, Stdio};
 use std::sync::OnceLock;
+use std::time::{Duration, Instant};
 
 use driftmerge_dsp::params::CONTROLS;
 use driftmerge_dsp::{Controls, State};
@@ -152,6 +155,52 @@ impl Workshop {
         let channels = usize::from(reader.spec().channels);
         assert_eq!(reader.spec().sample_format, SampleFormat::Float, "{name}");
         reader.samples::<f32>().skip(channel).step_by(channels).map(|x| x.expect("the file is whole")).collect()
+    }
+}
+
+/// A host left running in the background, its standard input open; what it says goes to a file.
+pub struct Background {
+    child: Child,
+    log: PathBuf,
+}
+
+impl Background {
+    /// Starts `command`; `log` is where its output goes.
+    pub fn start(command: &mut Command, log: PathBuf) -> Self {
+        let file = File::create(&log).expect("the folder can be written");
+        command.stdin(Stdio::piped()).stdout(file.try_clone().expect("a second handle")).stderr(file);
+        let child = command.spawn().unwrap_or_else(|error| panic!("{command:?}: {error}"));
+        Self { child, log }
+    }
+
+    /// Everything said so far.
+    pub fn said(&self) -> String {
+        String::from_utf8_lossy(&std::fs::read(&self.log).expect("it was made")).into_owned()
+    }
+
+    /// Writes to its standard input.
+    pub fn say(&mut self, text: &str) {
+        let stdin = self.child.stdin.as_mut().expect("piped");
+        stdin.write_all(text.as_bytes()).expect("it listens");
+    }
+
+    /// Waits until `condition` holds, or fails with what the host has said, after 30 s or when it ends.
+    pub fn wait_until(&mut self, what: &str, mut condition: impl FnMut(&str) -> bool) {
+        let begin = Instant::now();
+        while !condition(&self.said()) {
+            let ended = self.child.try_wait().expect("a child");
+            let late = begin.elapsed() > Duration::from_secs(30);
+            assert!(ended.is_none() && !late, "{what}: not yet ({ended:?}); it said:\n{}", self.said());
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+}
+
+impl Drop for Background {
+    fn drop(&mut self) {
+        // A host that has ended already is no failure here: the test has seen what it wanted.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
     }
 }
 

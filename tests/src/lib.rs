@@ -4,6 +4,8 @@
 pub mod align;
 pub mod entry;
 pub mod hosts;
+pub mod jack_server;
+pub mod lilv_host;
 pub mod pulse;
 pub mod two_clocks;
 pub mod wav;

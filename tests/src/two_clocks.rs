@@ -53,6 +53,21 @@ impl Pair {
         self.a.iter().zip(&self.b).flat_map(|(a, b)| [*a, *b]).collect()
     }
 
+    /// The same after `frames` of silence.
+    #[must_use]
+    pub fn after_silence(&self, frames: usize) -> Self {
+        let delayed = |sound: &[f32]| [&vec![0.0; frames], sound].concat();
+        Self { rate_hz: self.rate_hz, a: delayed(&self.a), b: delayed(&self.b) }
+    }
+
+    /// The part from `start` to `end`, s.
+    #[must_use]
+    pub fn part(&self, start_s: f64, end_s: f64) -> Self {
+        let frame = |s: f64| ((s * f64::from(self.rate_hz)) as usize).min(self.a.len());
+        let range = frame(start_s)..frame(end_s);
+        Self { rate_hz: self.rate_hz, a: self.a[range.clone()].to_vec(), b: self.b[range].to_vec() }
+    }
+
     /// What the engine makes of it, made and run as a shell does it; and how it stands at the end.
     pub fn merged(&self, controls: &Controls) -> (Vec<f32>, Status) {
         let _flush = FlushDenormals::new();

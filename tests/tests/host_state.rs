@@ -13,7 +13,7 @@ const SUCCESS: u32 = 0;
 const ERR_NO_FEATURE: u32 = 4;
 
 fn made(features: &Features, rate_hz: u32) -> Driver {
-    let mut driver = Driver::with_features(Entry::Lv2, rate_hz, features.as_ptr()).expect("the rate is good");
+    let mut driver = Driver::with_features(Entry::Lv2, rate_hz, Some(features)).expect("the rate is good");
     driver.connect_controls();
     driver
 }
