@@ -36,6 +36,13 @@ impl Default for Settings {
 }
 
 impl Settings {
+    /// These settings with one more changed.
+    pub fn with(symbol: &str, value: f32) -> Self {
+        let mut settings = Self::default();
+        settings.0[CONTROLS.iter().position(|port| port.symbol == symbol).expect("a control")] = value;
+        settings
+    }
+
     /// As the engine takes them.
     pub fn controls(&self) -> Controls {
         Controls::from_values(&self.0)

@@ -7,8 +7,8 @@ use driftmerge_plugin::guard::FlushDenormals;
 
 /// Root mean square of the speech: its peaks stay below full scale, where some hosts clip.
 const SPEECH_RMS: f64 = 0.05;
-/// Root mean square of each microphone's own noise: 20 dB below the speech.
-const NOISE_RMS: f64 = 0.005;
+/// Level of each microphone's own noise below the speech, dB.
+const NOISE_DB: f64 = 20.0;
 
 /// What two microphones record.
 #[derive(Clone)]
@@ -24,14 +24,16 @@ pub struct Pair {
 impl Pair {
     /// Speech in free field for `seconds`: B hears it `lag_s` later, and its clock runs `ppm` faster.
     pub fn speech(rate_hz: u32, seconds: f64, lag_s: f64, ppm: f64) -> Self {
+        Self::noisy_speech(rate_hz, seconds, lag_s, ppm, NOISE_DB).0
+    }
+
+    /// The same with each microphone's own noise `noise_db` below the speech; these noises by themselves, A's and B's.
+    pub fn noisy_speech(rate_hz: u32, seconds: f64, lag_s: f64, ppm: f64, noise_db: f64) -> (Self, [Signal; 2]) {
         let rate = f64::from(rate_hz);
+        let noise = |seed| scene::noise(seed, seconds, rate, SPEECH_RMS * 10_f64.powf(-noise_db / 20.0));
+        let own = [noise(1), noise(2)];
         let scene = Scene { rate_hz: rate, sound: Signal::new(voice::speak(5, seconds, rate, SPEECH_RMS)) };
-        let place = |seed, clock_ppm, delay_s| Place {
-            clock_ppm,
-            delay_s,
-            gain: 1.0,
-            own: scene::noise(seed, seconds, rate, NOISE_RMS),
-        };
+        let place = |own: &Signal, clock_ppm, delay_s| Place { clock_ppm, delay_s, gain: 1.0, own: own.clone() };
         let record = |place: &Place| {
             let frame = |i| {
                 let (sound, own) = scene.parts(place, i);
@@ -40,7 +42,7 @@ impl Pair {
             };
             (0..(seconds * rate) as u64).map(frame).collect()
         };
-        Self { rate_hz, a: record(&place(1, 0.0, 0.0)), b: record(&place(2, ppm, lag_s)) }
+        (Self { rate_hz, a: record(&place(&own[0], 0.0, 0.0)), b: record(&place(&own[1], ppm, lag_s)) }, own)
     }
 
     /// A short pair at 16 kHz on which the engine locks in the first half: B is 30 ms late and drifts by 80 ppm.

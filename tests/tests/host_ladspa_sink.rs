@@ -1,0 +1,116 @@
+//! `module-ladspa-sink` on a private PulseAudio: both labels, streams that come and go, and the sound behind it.
+//!
+//! Whenever a stream begins or ends on such a sink, the server rewinds it: it deactivates and activates the plugin and
+//! gives it some of the sound a second time. So what comes out cannot be held against the engine frame by frame, but
+//! for microphone A alone; of the merge it is shown that both microphones are in it, aligned.
+
+use std::io::Read;
+use std::process::{Child, Stdio};
+
+use driftmerge_tests::align::{measure, quantile};
+use driftmerge_tests::hosts::{Settings, Workshop, bundle, succeed};
+use driftmerge_tests::pulse::Rig;
+use driftmerge_tests::two_clocks::Pair;
+
+const RATE_HZ: u32 = 16_000;
+
+/// A daemon with the plugin's label as a sink, which plays into a null sink.
+struct Sink {
+    rig: Rig,
+    workshop: Workshop,
+}
+
+impl Sink {
+    fn load(label: &str, settings: &Settings) -> Self {
+        let rig = Rig::start(RATE_HZ, 0.0, 0.0);
+        let format = format!("format=float32le rate={RATE_HZ}");
+        rig.pactl(&["load-module", "module-null-sink", "sink_name=speaker", "channels=2", &format]);
+        let file = bundle().ladspa_file();
+        let arguments = format!(
+            "sink_name=merge sink_master=speaker channels=2 {format} plugin={} label={label} control={}",
+            file.display(),
+            settings.positional().join(",")
+        );
+        rig.pactl(&["load-module", "module-ladspa-sink", &arguments]);
+        Self { rig, workshop: Workshop::new() }
+    }
+
+    /// Plays sound of two channels into the plugin.
+    fn play(&self, name: &str, pair: &Pair) -> Child {
+        let bytes: Vec<u8> = pair.interleaved().iter().flat_map(|x| x.to_le_bytes()).collect();
+        let file = self.workshop.path(name);
+        std::fs::write(&file, bytes).expect("the folder can be written");
+        let mut command = self.rig.command("pacat");
+        command.args(["--playback", "--raw", "--format=float32le", "--channels=2", "-d", "merge"]);
+        command.arg(format!("--rate={RATE_HZ}")).arg(file).spawn().expect("pacat is installed")
+    }
+
+    /// Records what the speaker gets: both channels.
+    fn record(&self, seconds: f64) -> [Vec<f32>; 2] {
+        let mut command = self.rig.command("parec");
+        command.args(["--raw", "--format=float32le", "--channels=2", "--latency-msec=20", "-d", "speaker.monitor"]);
+        let mut recorder =
+            command.arg(format!("--rate={RATE_HZ}")).stdout(Stdio::piped()).spawn().expect("parec is installed");
+        let mut bytes = vec![0; 8 * (seconds * f64::from(RATE_HZ)) as usize];
+        recorder.stdout.as_mut().expect("piped").read_exact(&mut bytes).expect("the daemon lives");
+        recorder.kill().expect("it runs");
+        recorder.wait().expect("a child");
+        let samples: Vec<f32> = bytes.as_chunks::<4>().0.iter().map(|b| f32::from_le_bytes(*b)).collect();
+        [0, 1].map(|channel| samples[channel..].iter().step_by(2).copied().collect())
+    }
+}
+
+/// Plays a scene of `SECONDS` while other streams come and go, and records it.
+fn with_streams_that_come_and_go(label: &str) -> [Vec<f32>; 2] {
+    const SECONDS: f64 = 14.0;
+    let sink = Sink::load(label, &Settings::default());
+    let (scene, own) = Pair::noisy_speech(RATE_HZ, SECONDS, 0.02, 60.0, 10.0);
+    let silence = Pair { rate_hz: RATE_HZ, a: vec![0.0; 4800], b: vec![0.0; 4800] };
+    let mut player = sink.play("scene", &scene);
+    let sound = std::thread::scope(|scope| {
+        let recording = scope.spawn(|| sink.record(SECONDS - 2.0));
+        for _ in 0..8 {
+            let mut passer = sink.play("silence", &silence);
+            assert!(passer.wait().expect("a child").success(), "a stream can come and go");
+        }
+        recording.join().expect("it records")
+    });
+    assert!(player.wait().expect("a child").success(), "the scene was played to its end");
+    succeed(sink.rig.command("pactl").arg("info"));
+
+    // The lock takes a second or two; the streams came and went all the time.
+    let windows = measure(&sound[0][5 * RATE_HZ as usize..], f64::from(RATE_HZ), 0.5, &own[0], &own[1], 0.02);
+    let both: Vec<_> = windows.iter().filter(|w| w.both()).collect();
+    assert!(both.len() * 10 >= windows.len() * 8, "both microphones are found in {} of {}", both.len(), windows.len());
+    let error_s = quantile(both.iter().map(|w| w.error_s.abs()).collect(), 0.9);
+    println!("{label}: aligned within {:.1} us in 9 of 10 windows", error_s * 1e6);
+    assert!(error_s < 100e-6, "{label}: the microphones are {} us apart", error_s * 1e6);
+    sound
+}
+
+#[test]
+fn the_label_driftmerge_stays_locked_while_streams_come_and_go() {
+    with_streams_that_come_and_go("driftmerge");
+}
+
+#[test]
+fn the_label_driftmerge_dual_stays_locked_and_gives_the_same_sound_on_both_channels() {
+    let [left, right] = with_streams_that_come_and_go("driftmerge_dual");
+    assert_eq!(left, right);
+}
+
+#[test]
+fn microphone_a_alone_comes_through_sample_by_sample() {
+    let only_a = Settings::with("mode", 3.0);
+    let sink = Sink::load("driftmerge_dual", &only_a);
+    let scene = Pair::speech(RATE_HZ, 8.0, 0.02, 0.0);
+    let mut player = sink.play("scene", &scene);
+    let [left, right] = sink.record(5.0);
+    player.kill().expect("it runs");
+    player.wait().expect("a child");
+    let last = left.len() - 2 * RATE_HZ as usize;
+    let (left, right) = (&left[last..], &right[last..]);
+    let place = scene.a.windows(left.len()).position(|window| window == left);
+    assert!(place.is_some(), "the last two seconds are two seconds of A");
+    assert_eq!(left, right);
+}
