@@ -31,6 +31,8 @@ pub struct Rig {
     pub scene: Scene,
     /// Where they are.
     pub places: [Place; 2],
+    /// When their clocks stood at 0.
+    begin: Instant,
 }
 
 impl Rig {
@@ -50,7 +52,7 @@ impl Rig {
         }
         let scene = Scene { rate_hz: rate, sound: scene::Signal::new(sound) };
         let server = Server::start(&[]).expect("a private pulseaudio");
-        let mut rig = Self { server, mics: Vec::new(), scene, places };
+        let mut rig = Self { server, mics: Vec::new(), scene, places, begin: Instant::now() };
         rig.plug_in_all(rate_hz);
         rig
     }
@@ -58,20 +60,32 @@ impl Rig {
     /// Makes both microphones (again, after the server was started again).
     pub fn plug_in_all(&mut self, rate_hz: u32) {
         self.mics.clear();
-        let begin = Instant::now();
-        for (name, place) in MICS.iter().zip(&self.places) {
-            let pipe = self.pipe(name);
-            let module = driftmerge::rig::microphone::module(name, &pipe, rate_hz);
-            let arguments: Vec<&str> = std::iter::once("load-module").chain(module.split(' ')).collect();
-            self.pactl(&arguments);
-            let (scene, place) = (self.scene.clone(), place.clone());
-            let clock_ppm = place.clock_ppm;
-            let sound = move |frame| {
-                let (sound, own) = scene.parts(&place, frame);
-                sound + own
-            };
-            let mic = Microphone::start(&pipe, f64::from(rate_hz), clock_ppm, begin, sound).expect("the pipe opens");
-            self.mics.push(mic);
+        self.begin = Instant::now();
+        for mic in 0..MICS.len() {
+            self.plug_in(mic, rate_hz);
+        }
+    }
+
+    /// Makes the microphone `mic` (again, after its source was taken away). Its clock has run on all the while.
+    pub fn plug_in(&mut self, mic: usize, rate_hz: u32) {
+        let (name, place) = (MICS[mic], self.places[mic].clone());
+        let pipe = self.pipe(name);
+        // A killed server leaves its pipe, and makes none where there is one.
+        let _ = std::fs::remove_file(&pipe);
+        let module = driftmerge::rig::microphone::module(name, &pipe, rate_hz);
+        let arguments: Vec<&str> = std::iter::once("load-module").chain(module.split(' ')).collect();
+        self.pactl(&arguments);
+        let scene = self.scene.clone();
+        let clock_ppm = place.clock_ppm;
+        let sound = move |frame| {
+            let (sound, own) = scene.parts(&place, frame);
+            sound + own
+        };
+        let fed = Microphone::start(&pipe, f64::from(rate_hz), clock_ppm, self.begin, sound).expect("the pipe opens");
+        if mic < self.mics.len() {
+            self.mics[mic] = fed;
+        } else {
+            self.mics.push(fed);
         }
     }
 

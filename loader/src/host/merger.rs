@@ -1,15 +1,16 @@
 //! The thread in which the plugin runs: two rings in, one ring out.
 //!
 //! It takes equal counts from both microphones' rings, moves B by single frames as [`super::pace`] wants it and tells
-//! the plugin. A microphone that delivers nothing is replaced by silence, so that the other is still heard; what it
-//! missed is accounted for, and if its sound comes late after all, it is run through the plugin at once and not put out, so
-//! that nothing is later afterwards than before.
+//! the plugin. A microphone that delivers nothing is replaced by silence, so that the other is still heard. Afterwards
+//! the streams are put side by side again before the clocks are followed further: sound that was late is left out, for
+//! silence stood for it; sound that was lost needs nothing. The plugin is told of neither, since to it the lag is what
+//! it was before.
 //!
 //! Per block: no allocation, no lock, no system call. Waiting is done by parking; the thread that fills the rings wakes
 //! this one.
 
 use super::pace::{Move, Pace};
-use super::plugin::{BLOCK_LIMIT_FRAMES, Hosted};
+use super::plugin::Hosted;
 use driftmerge_dsp::params::{METERS, delay_for_lag_ms};
 use driftmerge_dsp::{Controls, Snapshot};
 use ringbuf::traits::{Consumer as _, Observer as _, Producer as _};
@@ -21,7 +22,7 @@ use std::time::{Duration, Instant};
 
 /// Longest sleep, for the case that nobody wakes the thread.
 const NAP: Duration = Duration::from_millis(5);
-/// Least frames worth a call of the plugin; at most one frame of B is moved in each, 0.8 %.
+/// Frames of a block. At most one frame of B is moved in each, 0.8 %.
 const BLOCK_FRAMES: usize = 128;
 /// How long to wait for the clocks before starting without them.
 const CLOCK_LIMIT: Duration = Duration::from_secs(1);
@@ -108,9 +109,11 @@ impl Merger {
         }
     }
 
-    /// Tells by how many frames B's next should be further on than A's.
-    pub fn set_wanted(&self, frames: f64) {
-        self.shared.wanted.store((frames * 256.0) as i64, Ordering::Relaxed);
+    /// Tells by how many frames B's next should be further on than A's; None: that is not known now, and when it is known
+    /// again the streams have to be put side by side anew.
+    pub fn set_wanted(&self, frames: Option<f64>) {
+        let wanted = frames.map_or(UNKNOWN, |frames| (frames * 256.0) as i64);
+        self.shared.wanted.store(wanted, Ordering::Relaxed);
     }
 
     /// Tells whether microphone `mic` (0: A) delivers.
@@ -167,10 +170,12 @@ struct Worker {
     shared: Arc<Shared>,
     inputs: [HeapCons<f32>; 2],
     output: HeapProd<f32>,
-    pace: Option<Pace>,
+    pace: Pace,
+    /// The streams have to be put side by side before the clocks are followed.
+    realign: bool,
     trim_frames: i64,
     delay_chosen: bool,
-    buffers: [[f32; BLOCK_LIMIT_FRAMES]; 3],
+    buffers: [[f32; BLOCK_FRAMES]; 3],
 }
 
 impl Worker {
@@ -190,14 +195,17 @@ impl Worker {
             }
         }
         start.plugin.set_controls(&start.controls);
-        let buffers = [[0.0; BLOCK_LIMIT_FRAMES]; 3];
-        Self { start, shared, inputs, output, pace: None, trim_frames: 0, delay_chosen, buffers }
+        let buffers = [[0.0; BLOCK_FRAMES]; 3];
+        let pace = Pace::new(start.rate_hz);
+        Self { start, shared, inputs, output, pace, realign: true, trim_frames: 0, delay_chosen, buffers }
     }
 
     fn work(mut self) {
         let begin = Instant::now();
         while !self.shared.stop.load(Ordering::Relaxed) {
-            if !self.aligned(begin) || !self.step() {
+            let wanted = self.align();
+            let early = self.realign && begin.elapsed() < CLOCK_LIMIT;
+            if early || !self.step(wanted) {
                 self.keep_snapshot();
                 std::thread::park_timeout(NAP);
             }
@@ -220,98 +228,72 @@ impl Worker {
         }
     }
 
-    /// Puts the two streams side by side before the first block. False: not yet possible.
-    fn aligned(&mut self, begin: Instant) -> bool {
-        if self.pace.is_some() {
-            return true;
-        }
+    /// Puts the two streams side by side where that is due; gives the offset to follow, once they are.
+    fn align(&mut self) -> Option<f64> {
         let wanted = match self.shared.wanted.load(Ordering::Relaxed) {
-            UNKNOWN if begin.elapsed() < CLOCK_LIMIT => return false,
-            UNKNOWN => 0,
-            known => (known as f64 / 256.0).round() as i64,
+            UNKNOWN => {
+                self.realign = true;
+                return None;
+            }
+            known => known as f64 / 256.0,
         };
-        let ahead = usize::from(wanted > 0);
-        let late = wanted.unsigned_abs() as usize;
-        if self.inputs[ahead].occupied_len() < late {
-            return false;
+        if self.realign {
+            let short = self.pace.short_frames(wanted).round();
+            let ahead = usize::from(short > 0.0);
+            let skipped = self.inputs[ahead].skip((short.abs() as usize).min(self.inputs[ahead].occupied_len()));
+            if ahead == 1 {
+                self.pace.passed(0, skipped);
+            } else {
+                self.pace.passed(skipped, 0);
+            }
+            self.realign = skipped < short.abs() as usize;
         }
-        self.inputs[ahead].skip(late);
-        self.pace = Some(Pace::new(self.start.rate_hz, wanted));
-        self.shared.running.store(true, Ordering::Relaxed);
-        true
+        (!self.realign).then_some(wanted)
     }
 
     /// Merges one block, if there is one.
-    fn step(&mut self) -> bool {
+    fn step(&mut self, wanted: Option<f64>) -> bool {
         let ready: [usize; 2] = std::array::from_fn(|i| self.inputs[i].occupied_len());
         let alive: [bool; 2] = std::array::from_fn(|i| self.shared.alive[i].load(Ordering::Relaxed));
-        let least = ready[0].min(ready[1]);
-        if least >= BLOCK_FRAMES {
-            let wanted = self.shared.wanted.load(Ordering::Relaxed);
-            let pace = self.pace.as_mut().expect("set before the first block");
-            let planned = if wanted == UNKNOWN { Move::None } else { pace.plan(wanted as f64 / 256.0) };
-            match planned {
-                // Late sound of A: it is heard by the plugin beside frames put in for B, but not put out.
-                Move::PutIn(frames) if frames > 1 => return self.late_a(frames.min(ready[0]).min(BLOCK_LIMIT_FRAMES)),
-                Move::PutIn(frames) => self.block(BLOCK_FRAMES, BLOCK_FRAMES - frames, true),
-                Move::TakeOut(frames) => {
-                    let frames = frames.min(ready[1] - BLOCK_FRAMES);
-                    if frames > 0 {
-                        self.inputs[1].skip(frames);
-                        self.moved(frames as i64);
-                    }
-                    self.block(BLOCK_FRAMES, BLOCK_FRAMES, true);
+        if ready[0].min(ready[1]) >= BLOCK_FRAMES {
+            match wanted.map_or(Move::Stay, |wanted| self.pace.plan(wanted)) {
+                Move::TakeOut if ready[1] > BLOCK_FRAMES => {
+                    self.inputs[1].skip(1);
+                    self.pace.passed(0, 1);
+                    self.tell(1);
+                    self.block([BLOCK_FRAMES; 2]);
                 }
-                Move::None => self.block(BLOCK_FRAMES, BLOCK_FRAMES, true),
+                Move::PutIn => {
+                    self.tell(-1);
+                    self.block([BLOCK_FRAMES, BLOCK_FRAMES - 1]);
+                }
+                Move::Stay | Move::TakeOut => self.block([BLOCK_FRAMES; 2]),
             }
             return true;
         }
-        if ready[0] >= BLOCK_FRAMES && !alive[1] {
-            let from_b = ready[1];
-            self.block(BLOCK_FRAMES, from_b, true);
-            return true;
-        }
-        if ready[1] >= BLOCK_FRAMES && !alive[0] {
-            self.without_a(ready[0]);
-            return true;
-        }
-        false
-    }
-
-    /// B has `frames` put in at its front while A's late sound goes by, unheard.
-    fn late_a(&mut self, frames: usize) -> bool {
-        self.block(frames, 0, false);
+        // One delivers, the other does not: what it still has, and silence.
+        let one_alone = (0..2).find(|i| ready[*i] >= BLOCK_FRAMES && !alive[1 - i]);
+        let Some(one) = one_alone else { return false };
+        let mut frames = [BLOCK_FRAMES; 2];
+        frames[1 - one] = ready[1 - one];
+        self.block(frames);
         true
     }
 
-    /// Silence stands for what A does not deliver.
-    fn without_a(&mut self, from_a: usize) {
-        let put_in = BLOCK_FRAMES - from_a;
-        self.inputs[0].pop_slice(&mut self.buffers[0][..from_a]);
-        self.buffers[0][from_a..BLOCK_FRAMES].fill(0.0);
-        self.inputs[1].pop_slice(&mut self.buffers[1][..BLOCK_FRAMES]);
-        // Frames put into A are to the plugin frames taken out of B.
-        self.moved(put_in as i64);
-        self.run(BLOCK_FRAMES, true);
+    /// Merges one block, of which so many frames of A and B come from their rings; what is missing stands in front.
+    fn block(&mut self, from_rings: [usize; 2]) {
+        for (i, from_ring) in from_rings.into_iter().enumerate() {
+            let (missing, real) = self.buffers[i][..BLOCK_FRAMES].split_at_mut(BLOCK_FRAMES - from_ring);
+            missing.fill(0.0);
+            self.inputs[i].pop_slice(real);
+        }
+        self.pace.passed(from_rings[0], from_rings[1]);
+        self.run();
+        self.shared.running.store(true, Ordering::Relaxed);
     }
 
-    /// Merges `frames` of A with `from_b` frames of B, in front of which the rest is put in.
-    fn block(&mut self, frames: usize, from_b: usize, heard: bool) {
-        let put_in = frames - from_b;
-        if put_in > 0 {
-            self.moved(-(put_in as i64));
-        }
-        self.inputs[0].pop_slice(&mut self.buffers[0][..frames]);
-        self.buffers[1][..put_in].fill(0.0);
-        self.inputs[1].pop_slice(&mut self.buffers[1][put_in..frames]);
-        self.run(frames, heard);
-    }
-
-    /// Frames of B were taken out (positive) or put in (negative).
-    fn moved(&mut self, frames: i64) {
-        if let Some(pace) = &mut self.pace {
-            pace.moved(frames);
-        }
+    /// Tells the plugin that frames of B were taken out (positive) or are put in (negative).
+    fn tell(&mut self, frames: i64) {
         self.trim_frames += frames;
         // The port counts modulo its range.
         let wrapped = (self.trim_frames + TRIM_RANGE / 2).rem_euclid(TRIM_RANGE) - TRIM_RANGE / 2;
@@ -319,13 +301,12 @@ impl Worker {
         self.start.plugin.set_controls(&self.start.controls);
     }
 
-    fn run(&mut self, frames: usize, heard: bool) {
+    /// Runs the plugin on what is in the buffers.
+    fn run(&mut self) {
         let [a, b, out] = &mut self.buffers;
-        self.start.plugin.run(&a[..frames], &b[..frames], &mut out[..frames]);
-        if heard {
-            // A full ring: nobody plays; the sound is lost, which is what playing it to nobody would do.
-            self.output.push_slice(&out[..frames]);
-        }
+        self.start.plugin.run(a, b, out);
+        // A full ring: nobody plays; the sound is lost, which is what playing it to nobody would do.
+        self.output.push_slice(out);
         let meters = self.start.plugin.meters();
         for (place, value) in self.shared.meters.iter().zip(meters) {
             place.store(value.to_bits(), Ordering::Relaxed);

@@ -1,4 +1,4 @@
-//! The plugin, hosted: [`bundle`] finds it, [`plugin`] runs it (with [`plugin_state`] for what it has learnt), [`pace`]
+//! The plugin, hosted: [`bundle`] finds it, [`plugin`] runs it and moves what it has learnt in and out, [`pace`]
 //! keeps the microphones side by side, [`merger`] is the thread in which it all happens.
 
 pub mod bundle;

@@ -13,10 +13,12 @@
 const MEMORY_S: f64 = 4.0;
 /// Looks at the clocks before their difference is used at all.
 const SETTLE_LOOKS: u32 = 8;
-/// A step of the difference beyond this, s, for [`STEP_LOOKS`] looks is real (a source lost sound): start anew.
-const STEP_S: f64 = 0.02;
-/// Looks that make a step real.
-const STEP_LOOKS: u32 = 10;
+/// A look that differs from the rest by more than this, s, is odd.
+const ODD_S: f64 = 0.02;
+/// So many odd looks in a row mean that a source has lost sound: what was known is void.
+const ODD_LOOKS: u32 = 4;
+/// Below this offset, s, nothing is gained by moving.
+const SLACK_S: f64 = 0.000_25;
 
 /// The difference of what two sources have taken, smoothed.
 #[derive(Clone, Debug)]
@@ -34,24 +36,21 @@ impl Clock {
         Self { rate_hz, looks: 0, odd_looks: 0, frames: 0.0, at_s: 0.0 }
     }
 
-    /// Takes the counts `a` and `b` taken at the time `at_s`.
-    pub fn look(&mut self, at_s: f64, a: f64, b: f64) {
-        let difference = b - a;
-        let odd = self.looks >= SETTLE_LOOKS && (difference - self.frames).abs() > STEP_S * self.rate_hz;
-        if odd {
-            self.odd_looks += 1;
-            if self.odd_looks < STEP_LOOKS {
-                return;
-            }
-            self.looks = 0;
+    /// Takes a look: at the time `at_s`, B had taken so many frames more than A.
+    pub fn look(&mut self, at_s: f64, frames: f64) {
+        let odd = self.looks >= SETTLE_LOOKS && (frames - self.frames).abs() > ODD_S * self.rate_hz;
+        self.odd_looks = if odd { self.odd_looks + 1 } else { 0 };
+        if self.odd_looks >= ODD_LOOKS {
+            *self = Self::new(self.rate_hz);
+        } else if odd {
+            return;
         }
-        self.odd_looks = 0;
         let passed_s = (at_s - self.at_s).max(0.0);
         self.at_s = at_s;
         self.looks = self.looks.saturating_add(1);
         // At first the plain mean, then a fading one.
         let share = (1.0 / f64::from(self.looks)).max(1.0 - (-passed_s / MEMORY_S).exp());
-        self.frames += share * (difference - self.frames);
+        self.frames += share * (frames - self.frames);
     }
 
     /// How many frames more B has taken than A; None while that is not settled.
@@ -64,11 +63,11 @@ impl Clock {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Move {
     /// Nothing.
-    None,
-    /// Take so many frames out.
-    TakeOut(usize),
-    /// Put so many in.
-    PutIn(usize),
+    Stay,
+    /// Take one frame out.
+    TakeOut,
+    /// Put one in.
+    PutIn,
 }
 
 /// The offset between the streams as they are passed on, and when to move it.
@@ -77,32 +76,34 @@ pub struct Pace {
     /// Next frame of B less next frame of A.
     offset_frames: i64,
     slack_frames: f64,
-    far_frames: f64,
     moving: bool,
 }
 
 impl Pace {
-    /// For streams at `rate_hz`, of which B's next frame is `offset_frames` further on than A's.
-    pub fn new(rate_hz: f64, offset_frames: i64) -> Self {
-        // Below the slack nothing is gained by moving. Beyond `far` single frames would take seconds.
-        Self { offset_frames, slack_frames: 0.000_25 * rate_hz, far_frames: 0.01 * rate_hz, moving: false }
+    /// For streams at `rate_hz` that both begin with frame 0.
+    pub fn new(rate_hz: f64) -> Self {
+        Self { offset_frames: 0, slack_frames: SLACK_S * rate_hz, moving: false }
+    }
+
+    /// By how much the offset is short of `wanted_frames`.
+    pub fn short_frames(&self, wanted_frames: f64) -> f64 {
+        wanted_frames - self.offset_frames as f64
     }
 
     /// What to do before the next block, if the offset should be `wanted_frames`.
     pub fn plan(&mut self, wanted_frames: f64) -> Move {
-        let error = wanted_frames - self.offset_frames as f64;
-        self.moving = error.abs() > if self.moving { 0.5 } else { self.slack_frames };
-        let frames = match error.abs() {
-            _ if !self.moving => return Move::None,
-            far if far > self.far_frames => far.round() as usize,
-            _ => 1,
-        };
-        if error > 0.0 { Move::TakeOut(frames) } else { Move::PutIn(frames) }
+        let short = self.short_frames(wanted_frames);
+        self.moving = short.abs() > if self.moving { 0.5 } else { self.slack_frames };
+        match self.moving {
+            false => Move::Stay,
+            true if short > 0.0 => Move::TakeOut,
+            true => Move::PutIn,
+        }
     }
 
-    /// `frames` of B were taken out (positive) or put in (negative), or, which is the same, put in or left out in A.
-    pub fn moved(&mut self, frames: i64) {
-        self.offset_frames += frames;
+    /// So many frames were taken from A's and from B's stream, used or not.
+    pub fn passed(&mut self, a: usize, b: usize) {
+        self.offset_frames += b as i64 - a as i64;
     }
 }
 
@@ -117,17 +118,19 @@ mod tests {
     fn worst_s(ppm: f64, jitter_s: f64, seconds: u32) -> f64 {
         let mut random = crate::rig::random::Random::new(3);
         let mut clock = Clock::new(RATE_HZ);
-        let mut pace = Pace::new(RATE_HZ, 0);
+        let mut pace = Pace::new(RATE_HZ);
         let mut worst: f64 = 0.0;
         for block in 0..100 * seconds {
             let at_s = f64::from(block) * 0.01;
             let truth = at_s * ppm * 1e-6 * RATE_HZ;
-            clock.look(at_s, at_s * RATE_HZ, at_s * RATE_HZ + truth + random.between(-1.0, 1.0) * jitter_s * RATE_HZ);
+            if block % 10 == 0 {
+                clock.look(at_s, truth + random.between(-1.0, 1.0) * jitter_s * RATE_HZ);
+            }
             if let Some(wanted) = clock.difference_frames() {
                 match pace.plan(wanted) {
-                    Move::TakeOut(frames) => pace.moved(frames as i64),
-                    Move::PutIn(frames) => pace.moved(-(frames as i64)),
-                    Move::None => {}
+                    Move::TakeOut => pace.passed(0, 1),
+                    Move::PutIn => pace.passed(1, 0),
+                    Move::Stay => {}
                 }
                 worst = worst.max((truth - pace.offset_frames as f64).abs() / RATE_HZ);
             }
@@ -144,26 +147,29 @@ mod tests {
     }
 
     #[test]
-    fn a_single_wrong_look_moves_nothing_but_a_lasting_step_does() {
+    fn a_single_wrong_look_moves_nothing_and_a_lasting_step_makes_the_difference_unknown() {
         let mut clock = Clock::new(RATE_HZ);
+        let mut look = |i: u32, frames| {
+            clock.look(f64::from(i) * 0.1, frames);
+            clock.difference_frames()
+        };
         for i in 0..100 {
-            clock.look(f64::from(i) * 0.01, 0.0, if i == 50 { 9000.0 } else { 0.0 });
+            look(i, if i == 50 { 9000.0 } else { 0.0 });
         }
-        assert_eq!(clock.difference_frames(), Some(0.0));
-        for i in 100..130 {
-            clock.look(f64::from(i) * 0.01, 0.0, 9000.0);
-        }
-        assert_eq!(clock.difference_frames(), Some(9000.0));
+        assert_eq!(look(100, 0.0), Some(0.0));
+        let after: Vec<_> = (101..120).map(|i| look(i, 9000.0)).collect();
+        assert_eq!((after[0], after[5], after[18]), (Some(0.0), None, Some(9000.0)));
     }
 
     #[test]
-    fn what_is_far_is_moved_at_once_and_what_is_near_by_single_frames() {
-        let mut pace = Pace::new(RATE_HZ, 0);
-        assert_eq!(pace.plan(5.0), Move::None);
-        assert_eq!(pace.plan(-5000.0), Move::PutIn(5000));
-        pace.moved(-5000);
-        assert_eq!(pace.plan(-4980.0), Move::TakeOut(1));
-        pace.moved(20);
-        assert_eq!(pace.plan(-4980.0), Move::None);
+    fn an_offset_is_left_within_its_slack_and_then_mended_to_the_frame() {
+        let mut pace = Pace::new(RATE_HZ);
+        assert_eq!(pace.plan(11.0), Move::Stay);
+        for _ in 0..13 {
+            assert_eq!(pace.plan(13.0), Move::TakeOut);
+            pace.passed(0, 1);
+        }
+        assert_eq!(pace.plan(13.0), Move::Stay);
+        assert_eq!(pace.plan(0.0), Move::PutIn);
     }
 }

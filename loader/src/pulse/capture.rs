@@ -2,7 +2,8 @@
 //!
 //! Signal model: the server takes frames at the source's own clock and hands them over in fragments. The stream's time
 //! tells how many frames were taken up to now, those still on their way included; so two captures can be compared at the
-//! same moment although their fragments come at different ones.
+//! same moment although their fragments come at different ones. The client library can guess that time between the
+//! server's answers; here it is asked for often instead, for a guess is wrong just when a source stumbles.
 
 use super::connection::{Connection, PulseError};
 use super::{SAMPLE_BYTES, lost, spec};
@@ -11,7 +12,9 @@ use libpulse_binding::def::BufferAttr;
 use libpulse_binding::stream::{FlagSet, PeekResult, State, Stream};
 use ringbuf::HeapProd;
 use ringbuf::traits::Producer as _;
-use std::time::Instant;
+use std::cell::Cell;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
 
 /// A stream that records.
 pub struct Capture {
@@ -21,7 +24,26 @@ pub struct Capture {
     before: u64,
     received: u64,
     newest: Option<Instant>,
+    opened: Instant,
+    asked: Instant,
+    answered: Rc<Cell<bool>>,
+    taken: Option<Taken>,
 }
+
+/// How many frames a source had taken, and when.
+#[derive(Clone, Copy, Debug)]
+pub struct Taken {
+    /// When.
+    pub at: Instant,
+    /// Frames since the first one handed over, of this stream and those before it.
+    pub frames: f64,
+}
+
+/// How often the server is asked for the stream's time: at first, and once that is known well.
+const ASK_AT_FIRST: Duration = Duration::from_millis(15);
+const ASK_LATER: Duration = Duration::from_millis(100);
+/// How long «at first» is.
+const AT_FIRST: Duration = Duration::from_secs(1);
 
 impl Capture {
     /// Starts to record `source` at `rate_hz`, mono or (`channels` 2) stereo, `fragment_frames` at a time.
@@ -53,13 +75,10 @@ impl Capture {
             minreq: u32::MAX,
             fragsize: fragment_frames * u32::from(channels) * SAMPLE_BYTES as u32,
         };
-        let flags = FlagSet::INTERPOLATE_TIMING
-            | FlagSet::NOT_MONOTONIC
-            | FlagSet::AUTO_TIMING_UPDATE
-            | FlagSet::ADJUST_LATENCY
-            | FlagSet::DONT_MOVE;
+        let flags = FlagSet::NOT_MONOTONIC | FlagSet::ADJUST_LATENCY | FlagSet::DONT_MOVE;
         stream.connect_record(Some(source), Some(&attributes), flags).map_err(|_| refused(connection))?;
-        Ok(Self { stream, rate_hz, before, received: 0, newest: None })
+        let (opened, asked, answered) = (Instant::now(), Instant::now(), Rc::default());
+        Ok(Self { stream, rate_hz, before, received: 0, newest: None, opened, asked, answered, taken: None })
     }
 
     /// Whether the source is gone.
@@ -77,13 +96,26 @@ impl Capture {
         self.newest
     }
 
-    /// Frames taken by the source up to now, those on their way included; None while that is not known.
-    pub fn taken(&self) -> Option<f64> {
-        if self.received == 0 {
-            return None;
+    /// The newest answer about what the source has taken, once.
+    pub fn take_taken(&mut self) -> Option<Taken> {
+        self.taken.take()
+    }
+
+    /// Takes the server's answer about the stream's time, and asks again when that is due.
+    fn ask(&mut self) {
+        if self.answered.replace(false)
+            && self.received > 0
+            && let Ok(Some(time)) = self.stream.get_time()
+        {
+            let frames = self.before as f64 + time.0 as f64 * 1e-6 * f64::from(self.rate_hz);
+            self.taken = Some(Taken { at: Instant::now(), frames });
         }
-        let time = self.stream.get_time().ok()??;
-        Some(self.before as f64 + time.0 as f64 * 1e-6 * f64::from(self.rate_hz))
+        let interval = if self.opened.elapsed() < AT_FIRST { ASK_AT_FIRST } else { ASK_LATER };
+        if self.asked.elapsed() >= interval {
+            self.asked = Instant::now();
+            let answered = Rc::clone(&self.answered);
+            let _ = self.stream.update_timing_info(Some(Box::new(move |done| answered.set(done))));
+        }
     }
 
     /// Moves what has come into `rings`: one ring, or one for each of two channels. Frames for which a ring has no room
@@ -96,6 +128,7 @@ impl Capture {
         if self.stream.get_state() != State::Ready {
             return Ok(0);
         }
+        self.ask();
         let failed = |e: libpulse_binding::error::PAErr| PulseError::Lost(e.to_string().unwrap_or_default());
         loop {
             let frame_bytes = SAMPLE_BYTES * rings.len();

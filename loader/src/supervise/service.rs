@@ -10,6 +10,7 @@ use crate::config::{Config, Latency, Route};
 use crate::exit::Failure;
 use crate::host::{self, Hosted, Merger, Meters, merger, pace::Clock};
 use crate::plan::{self, Step, devices};
+use crate::pulse::capture::Taken;
 use crate::pulse::{self, Capture, Connection, Player, PulseError};
 use crate::state;
 use anyhow::Context as _;
@@ -30,16 +31,15 @@ const RING_S: f64 = 4.0;
 const PATIENCE: Duration = Duration::from_millis(100);
 /// How often a missing microphone or server is looked for.
 const RETRY: Duration = Duration::from_millis(250);
-/// How often the clocks are compared.
-const CLOCK_LOOK: Duration = Duration::from_millis(10);
 /// How often the meters are looked at.
 const METER_LOOK: Duration = Duration::from_millis(50);
 /// How often the line on a terminal is written.
 const LINE: Duration = Duration::from_millis(500);
 /// How often what was learnt is kept.
 const KEEP: Duration = Duration::from_secs(60);
-/// A change of the lag between two looks that is told as a jump, ms.
+/// A change of the lag that is told as a jump, ms, and the time in which it happens: drift alone takes longer.
 const JUMP_MS: f32 = 1.0;
+const JUMP_LOOK: Duration = Duration::from_millis(500);
 
 /// What a service knew when it ended.
 #[derive(Clone, Copy, Debug)]
@@ -184,9 +184,11 @@ struct Session {
     /// Frames received from each by streams that are gone.
     before: [u64; 2],
     player: Player,
+    rate_hz: f64,
     clock: Clock,
+    /// What each microphone has taken, by answers not yet compared.
+    taken: [Option<Taken>; 2],
     begin: Instant,
-    clock_looked: Instant,
     retried: Instant,
 }
 
@@ -208,8 +210,9 @@ impl Session {
             }
         };
         let now = Instant::now();
-        let clock = Clock::new(f64::from(config.rate_hz));
-        Ok(Self { connection, captures, before, player, clock, begin: now, clock_looked: now, retried: now })
+        let rate_hz = f64::from(config.rate_hz);
+        let (clock, taken) = (Clock::new(rate_hz), [None; 2]);
+        Ok(Self { connection, captures, before, player, rate_hz, clock, taken, begin: now, retried: now })
     }
 
     fn open_streams(
@@ -231,6 +234,7 @@ impl Session {
         self.connection.turn(TURN)?;
         let patience = PATIENCE + Duration::from_secs_f64(2.0 * service.fragment_s());
         let direct = self.captures.len() == 2;
+        let mut any_quiet = false;
         for i in 0..self.captures.len() {
             let rings = if direct { &mut link.inputs[i..=i] } else { &mut link.inputs[..] };
             let mut quiet = self.begin.elapsed() > patience;
@@ -246,10 +250,11 @@ impl Session {
                     self.captures[i] = None;
                 }
             }
+            any_quiet |= quiet || self.captures[i].is_none();
             merger.set_alive(i, !quiet);
         }
         if direct {
-            self.compare_clocks(merger, patience);
+            self.compare_clocks(merger, any_quiet);
         }
         merger.wake();
         if self.player.lost() {
@@ -263,22 +268,22 @@ impl Session {
         Ok(())
     }
 
-    fn compare_clocks(&mut self, merger: &Merger, patience: Duration) {
-        if self.clock_looked.elapsed() < CLOCK_LOOK {
-            return;
-        }
-        self.clock_looked = Instant::now();
-        let taken = |capture: &Option<Capture>| {
-            let capture = capture.as_ref()?;
-            capture.newest().filter(|at| at.elapsed() < patience)?;
-            capture.taken()
-        };
-        if let (Some(a), Some(b)) = (taken(&self.captures[0]), taken(&self.captures[1])) {
-            self.clock.look(self.begin.elapsed().as_secs_f64(), a, b);
-            if let Some(frames) = self.clock.difference_frames() {
-                merger.set_wanted(frames);
+    /// Tells the merger how far apart the clocks are, where both microphones deliver.
+    fn compare_clocks(&mut self, merger: &Merger, quiet: bool) {
+        if quiet {
+            self.clock = Clock::new(self.rate_hz);
+            self.taken = [None; 2];
+        } else {
+            for (place, capture) in self.taken.iter_mut().zip(&mut self.captures) {
+                *place = capture.as_mut().and_then(Capture::take_taken).or(*place);
+            }
+            if let [Some(a), Some(b)] = self.taken {
+                self.taken = [None; 2];
+                let apart_s = if b.at > a.at { (b.at - a.at).as_secs_f64() } else { -(a.at - b.at).as_secs_f64() };
+                self.clock.look(self.begin.elapsed().as_secs_f64(), b.frames - a.frames - apart_s * self.rate_hz);
             }
         }
+        merger.set_wanted(self.clock.difference_frames());
     }
 
     /// Opens the microphones again that have come back.
@@ -357,6 +362,8 @@ fn take_away(connection: &mut Connection, name: &str) -> Result<(), PulseError> 
 struct Watch {
     terminal: bool,
     known: Option<Meters>,
+    /// The lag some time ago, and when.
+    lag_ms: (Instant, f32),
     running: bool,
     looked: Instant,
     lined: Instant,
@@ -367,7 +374,7 @@ impl Watch {
     fn new() -> Self {
         let now = Instant::now();
         let terminal = std::io::stderr().is_terminal();
-        Self { terminal, known: None, running: false, looked: now, lined: now, kept: now }
+        Self { terminal, known: None, lag_ms: (now, 0.0), running: false, looked: now, lined: now, kept: now }
     }
 
     fn look(&mut self, service: &Service, session: &Session, merger: &Merger) {
@@ -391,8 +398,15 @@ impl Watch {
             self.tell(&format!("{state}: lag {:.3} ms, drift {:.2} ppm", now.lag_ms, now.drift_ppm));
         } else if before.state > 0.0 && now.state == 0.0 {
             self.tell("lock lost, searching");
-        } else if now.state > 0.0 && (now.lag_ms - before.lag_ms).abs() > JUMP_MS {
-            self.tell(&format!("the lag jumped from {:.3} to {:.3} ms", before.lag_ms, now.lag_ms));
+        }
+        let (since, lag_ms) = self.lag_ms;
+        if now.state == 0.0 || before.state == 0.0 {
+            self.lag_ms = (Instant::now(), now.lag_ms);
+        } else if since.elapsed() > JUMP_LOOK {
+            self.lag_ms = (Instant::now(), now.lag_ms);
+            if (now.lag_ms - lag_ms).abs() > JUMP_MS {
+                self.tell(&format!("the lag jumped from {lag_ms:.3} to {:.3} ms", now.lag_ms));
+            }
         }
         tracing::trace!(?now, level_s = session.player.level_s(), clocks = session.clock.difference_frames(), "meters");
         if self.terminal && self.lined.elapsed() > LINE {

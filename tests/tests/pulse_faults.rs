@@ -1,0 +1,114 @@
+//! What happens under a running service: the server dies, a microphone is unplugged, stalls or loses sound.
+
+use std::time::Duration;
+
+use driftmerge_tests::align::{Window, measure};
+use driftmerge_tests::pulse::{MICS, Recorder, Rig, Running, wait_until};
+use rustix::process::Signal;
+
+const RATE_HZ: u32 = 16_000;
+const DELAY_B_S: f64 = 0.012;
+const LOCK_LIMIT: Duration = Duration::from_secs(20);
+const WINDOW_S: f64 = 0.25;
+
+fn locked(rig: &Rig) -> Running {
+    let running = rig.start_driftmerge(&["run", "--mic", MICS[0], "--mic", MICS[1], "--rate", "16000"]);
+    running.wait_for("locked", LOCK_LIMIT);
+    running
+}
+
+fn windows(rig: &Rig, recording: &[f32]) -> Vec<Window> {
+    let [a, b] = &rig.places;
+    measure(recording, f64::from(RATE_HZ), WINDOW_S, &a.own, &b.own, DELAY_B_S)
+}
+
+/// Share of the windows in which both microphones are there and aligned within 50 us.
+fn aligned(windows: &[Window]) -> f64 {
+    windows.iter().filter(|w| w.error_s.abs() < 50e-6).count() as f64 / windows.len() as f64
+}
+
+fn show(windows: &[Window]) -> String {
+    windows.iter().map(|w| format!("{w}\n")).collect()
+}
+
+/// The longest time, s, in which the recording stays below `floor`.
+fn longest_silence_s(recording: &[f32], floor: f32) -> f64 {
+    let mut longest = 0;
+    let mut current = 0;
+    for x in recording {
+        current = if x.abs() < floor { current + 1 } else { 0 };
+        longest = longest.max(current);
+    }
+    longest as f64 / f64::from(RATE_HZ)
+}
+
+#[test]
+fn the_merged_source_is_back_within_3_s_of_a_new_server() {
+    let mut rig = Rig::start(RATE_HZ, 100.0, DELAY_B_S);
+    let mut running = locked(&rig);
+    rig.server.kill().expect("killed");
+    running.wait_for("waiting for the server", Duration::from_secs(5));
+    rig.server.resume().expect("a new server");
+    rig.plug_in_all(RATE_HZ);
+    wait_until("the source is back", Duration::from_secs(3), || rig.sources().iter().any(|s| s == "driftmerge"));
+    running.wait_for("the server is back", Duration::from_secs(3));
+    // The lag is measured again before the sound is right: both have new buffers.
+    rig.record("driftmerge", RATE_HZ, 5.0);
+    let windows = windows(&rig, &rig.record("driftmerge", RATE_HZ, 10.0));
+    assert!(aligned(&windows) > 0.8, "{}", show(&windows));
+    assert!(running.stop(Signal::TERM).success());
+    assert!(!rig.modules().values().any(|line| line.contains("driftmerge.graph=")));
+}
+
+/// Takes the module of the microphone `name` away.
+fn unplug(rig: &Rig, name: &str) {
+    let (index, _) =
+        rig.modules().into_iter().find(|(_, l)| l.contains(&format!("source_name={name} "))).expect("there");
+    rig.pactl(&["unload-module", &index.to_string()]);
+}
+
+#[test]
+fn an_unplugged_microphone_leaves_the_other_heard_and_is_merged_again_when_it_is_back() {
+    for (away, other) in [(1, 0), (0, 1)] {
+        let mut rig = Rig::start(RATE_HZ, 100.0, DELAY_B_S);
+        let mut running = locked(&rig);
+        let mut recorder = Recorder::start(&rig, "driftmerge", RATE_HZ);
+        recorder.take(3.0);
+        unplug(&rig, MICS[away]);
+        running.wait_for("is gone", Duration::from_secs(2));
+        let alone = recorder.take(4.0);
+        // Their own noise never pauses: digital silence would be a hole.
+        let silence_s = longest_silence_s(&alone, 1e-4);
+        assert!(silence_s < 0.05, "{} away: {:.0} ms of silence; {}", MICS[away], silence_s * 1e3, running.said());
+        let heard = windows(&rig, &alone[alone.len() / 2..]);
+        let score = |w: &Window| if other == 0 { w.a.score } else { w.b.score };
+        assert!(heard.iter().all(|w| score(w) > 7.0), "{} is not heard: {}", MICS[other], show(&heard));
+
+        rig.plug_in(away, RATE_HZ);
+        running.wait_for("is back", Duration::from_secs(2));
+        recorder.take(4.0);
+        let again = windows(&rig, &recorder.take(8.0));
+        assert!(aligned(&again) > 0.8, "{} back: {}\n{}", MICS[away], show(&again), running.said());
+        assert!(running.stop(Signal::TERM).success());
+    }
+}
+
+#[test]
+fn a_microphone_that_stalls_for_2_s_is_replaced_by_the_other_and_merged_again() {
+    let rig = Rig::start(RATE_HZ, 100.0, DELAY_B_S);
+    let mut running = locked(&rig);
+    let mut recorder = Recorder::start(&rig, "driftmerge", RATE_HZ);
+    recorder.take(5.0);
+    for mic in [1, 0] {
+        rig.mics[mic].stall(true);
+        let stalled = recorder.take(2.0);
+        rig.mics[mic].stall(false);
+        // It is waited for a while before silence stands for it; what the recorder is behind comes on top.
+        let (_, later) = stalled.split_at(stalled.len() / 2);
+        assert!(longest_silence_s(later, 1e-4) < 0.05, "silence while {} stalls", MICS[mic]);
+        recorder.take(6.0);
+        let after = windows(&rig, &recorder.take(5.0));
+        assert!(aligned(&after) > 0.8, "after {} stalled: {}\n{}", MICS[mic], show(&after), running.said());
+    }
+    assert!(running.stop(Signal::TERM).success());
+}
