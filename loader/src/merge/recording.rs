@@ -134,10 +134,13 @@ fn open(path: &Path) -> anyhow::Result<WavReader<BufReader<File>>> {
     })
 }
 
+/// Fills a block with the next frames, all of which are there.
+pub type Read = dyn FnMut(&mut [f32]) -> anyhow::Result<()>;
+
 /// One channel, read from its start to its end.
 pub struct Channel {
-    reader: WavReader<BufReader<File>>,
-    place: Place,
+    read: Box<Read>,
+    frames: u64,
     left: u64,
     /// Frames of silence still to come before the first.
     lead_in: u64,
@@ -147,13 +150,29 @@ pub struct Channel {
 }
 
 impl Channel {
-    /// Opens the channel; `bad` counts samples that are not numbers.
+    /// A channel of `frames` that `read` gives; `bad` counts samples that are not numbers.
+    pub fn new(frames: u64, bad: &Rc<Cell<u64>>, read: Box<Read>) -> Self {
+        Self { read, frames, left: frames, lead_in: 0, bad: bad.clone(), block: Vec::new() }
+    }
+
+    /// A channel of a file.
     ///
     /// # Errors
     /// The file cannot be read any more.
     pub fn open(place: &Place, bad: &Rc<Cell<u64>>) -> anyhow::Result<Self> {
-        let reader = open(&place.path)?;
-        Ok(Self { reader, place: place.clone(), left: place.frames, lead_in: 0, bad: bad.clone(), block: Vec::new() })
+        let mut reader = open(&place.path)?;
+        let spec = reader.spec();
+        let (step, offset) = (usize::from(spec.channels), usize::from(place.channel));
+        let scale = (1.0 - f32::from(spec.bits_per_sample)).exp2();
+        let path = place.path.clone();
+        let read = move |out: &mut [f32]| {
+            match spec.sample_format {
+                SampleFormat::Float => pick(reader.samples::<f32>(), step, offset, out, |x| x),
+                SampleFormat::Int => pick(reader.samples::<i32>(), step, offset, out, |x| x as f32 * scale),
+            }
+            .with_context(|| format!("{} cannot be read to its end", path.display()))
+        };
+        Ok(Self::new(place.frames, bad, Box::new(read)))
     }
 
     /// Leaves out the first `frames`, or puts as many of silence in front where they are negative.
@@ -171,7 +190,7 @@ impl Channel {
 
     /// Length of the channel, frames.
     pub fn frames(&self) -> u64 {
-        self.place.frames
+        self.frames
     }
 
     /// The next frames, `most` or fewer; none at the end.
@@ -195,24 +214,14 @@ impl Channel {
         self.lead_in -= led;
         let (lead_in, out) = out.split_at_mut(led as usize);
         lead_in.fill(0.0);
-        let there = self.left.min(out.len() as u64) as usize;
-        let spec = self.reader.spec();
-        let (step, offset) = (usize::from(spec.channels), usize::from(self.place.channel));
-        let taken = match spec.sample_format {
-            SampleFormat::Float => pick(self.reader.samples::<f32>(), step, offset, &mut out[..there], |x| x),
-            SampleFormat::Int => {
-                let scale = 1.0 / (1_u64 << (spec.bits_per_sample - 1)) as f32;
-                pick(self.reader.samples::<i32>(), step, offset, &mut out[..there], |x| x as f32 * scale)
-            }
-        };
-        taken.with_context(|| format!("{} cannot be read to its end", self.place.path.display()))?;
-        out[there..].fill(0.0);
-        self.left -= there as u64;
-        for x in &mut out[..there] {
-            if !x.is_finite() {
-                *x = 0.0;
-                self.bad.set(self.bad.get() + 1);
-            }
+        let there = self.left.min(out.len() as u64);
+        self.left -= there;
+        let (sound, behind) = out.split_at_mut(there as usize);
+        behind.fill(0.0);
+        (self.read)(sound)?;
+        for x in sound.iter_mut().filter(|x| !x.is_finite()) {
+            *x = 0.0;
+            self.bad.set(self.bad.get() + 1);
         }
         Ok(())
     }
