@@ -180,6 +180,12 @@ impl Link {
         self.latency
     }
 
+    /// The frame of the reference that was put out last, and the lag applied to it, in the file's own indices, ms.
+    pub fn applied(&self) -> Option<(u64, f64)> {
+        let place = self.passed.checked_sub(1 + self.latency)?;
+        Some((place, self.trim.in_file_ms(self.engine.status().applied_lag_ms)))
+    }
+
     /// Merges the next block; none at the end.
     ///
     /// # Errors
@@ -230,10 +236,8 @@ impl Link {
     /// Counts and traces what the engine says about the block it has just done.
     fn note(&mut self, n: usize) -> anyhow::Result<()> {
         let status = self.engine.status();
+        let Some((place, lag_ms)) = self.applied() else { return Ok(()) };
         let known = status.state != State::Searching;
-        // The block's last frame stands for it.
-        let Some(place) = (self.passed - 1).checked_sub(self.latency) else { return Ok(()) };
-        let lag_ms = self.trim.in_file_ms(status.applied_lag_ms);
         if known {
             self.tally.locked_frames += (n as u64).min(place + 1);
             // While the end is pushed out, silence goes in: that would not tell how the merge went.

@@ -10,10 +10,10 @@
 //! - otherwise a first pass finds lag and drift shortly after the first lock; B is shifted by that lag, carried back
 //!   to the file's start, and the second pass knows it all from there, with the largest delay as look-ahead.
 
-mod link;
+pub mod link;
 mod output;
-mod recording;
-mod trace;
+pub mod recording;
+pub mod trace;
 
 use crate::cli::MergeArgs;
 use crate::config::{Config, Latency};
