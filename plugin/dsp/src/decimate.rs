@@ -3,11 +3,13 @@
 //! A windowed sinc (Kaiser 8, about -80 dB) with its pass band up to 0.9 of the new Nyquist frequency. Both
 //! microphones go through the same filter, so it does not move their lag.
 
+use crate::interpolate::{LANES, dot};
 use crate::window::{kaiser, sinc};
 
 /// A decimating FIR filter.
 pub struct Decimator {
     factor: usize,
+    half: usize,
     taps: Vec<f32>,
     /// The last `taps.len()` frames, twice in a row, so that the newest window is one slice.
     line: Vec<f32>,
@@ -16,7 +18,7 @@ pub struct Decimator {
 }
 
 /// Taps on each side for each unit of the factor: sets how steep the filter is.
-const HALF_TAPS_PER_FACTOR: usize = 16;
+const HALF_TAPS_PER_FACTOR: usize = 13;
 
 impl Decimator {
     /// Keeps one frame in `factor` (1: every frame as it is).
@@ -33,8 +35,13 @@ impl Decimator {
         for t in &mut taps {
             *t /= sum;
         }
+        let mut taps: Vec<f32> = taps.iter().map(|&t| t as f32).collect();
+        if factor > 1 {
+            // Whole vectors for the sum of products; the newest frames meet the added zeros.
+            taps.resize(taps.len().next_multiple_of(LANES), 0.0);
+        }
         let n = taps.len();
-        Self { factor, taps: taps.iter().map(|&t| t as f32).collect(), line: vec![0.0; 2 * n], at: 0, phase: 0 }
+        Self { factor, half, taps, line: vec![0.0; 2 * n], at: 0, phase: 0 }
     }
 
     /// Takes a frame; gives one back for every `factor`-th.
@@ -48,11 +55,12 @@ impl Decimator {
             return None;
         }
         self.phase = 0;
-        Some(crate::interpolate::dot(&self.line[self.at..self.at + n], &self.taps))
+        Some(dot(&self.line[self.at..self.at + n], &self.taps))
     }
 
     /// Where output number 0 stands in the input, in input frames; output k stands `k * factor` later.
     pub fn offset_frames(&self) -> f64 {
-        self.factor as f64 - 1.0 - (self.taps.len() as f64 - 1.0) / 2.0
+        let padding = self.taps.len() - (2 * self.half + 1);
+        self.factor as f64 - 1.0 - (self.half + padding) as f64
     }
 }

@@ -115,7 +115,7 @@ impl Engine {
     /// The output depends on the frames alone, not on how they are split into calls. Where the slices differ in
     /// length, the shortest counts. Samples that are not finite count as silence.
     pub fn process(&mut self, a: &[f32], b: &[f32], out: &mut [f32]) {
-        const CHUNK: usize = 256;
+        const CHUNK: usize = 64;
         let mut frames = a.iter().zip(b).zip(out.chunks_mut(1)).len();
         let mut at = 0;
         while frames > 0 {

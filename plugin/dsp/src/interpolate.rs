@@ -12,43 +12,58 @@ pub const TAPS: usize = 32;
 /// Places between two frames for which taps are kept.
 const PHASES: usize = 128;
 
-/// Sum of products, in eight lanes: the same order of additions on every machine.
+/// Sums that run side by side: enough to keep four vector adders of four lanes busy. The order of additions is the
+/// same on every machine.
+pub const LANES: usize = 16;
+
+/// Sum of products.
 pub fn dot(x: &[f32], h: &[f32]) -> f32 {
-    let mut lanes = [0.0f32; 8];
-    let (xs, hs) = (x.chunks_exact(8), h.chunks_exact(8));
+    let mut lanes = [0.0f32; LANES];
+    let (xs, hs) = (x.chunks_exact(LANES), h.chunks_exact(LANES));
     let rest: f32 = xs.remainder().iter().zip(hs.remainder()).map(|(x, h)| x * h).sum();
     for (x, h) in xs.zip(hs) {
-        for i in 0..8 {
+        for i in 0..LANES {
             lanes[i] += x[i] * h[i];
         }
     }
-    ((lanes[0] + lanes[4]) + (lanes[1] + lanes[5])) + ((lanes[2] + lanes[6]) + (lanes[3] + lanes[7])) + rest
+    total(lanes) + rest
+}
+
+/// The sum of all lanes, by halves.
+fn total(mut lanes: [f32; LANES]) -> f32 {
+    let mut half = LANES / 2;
+    while half > 0 {
+        for i in 0..half {
+            lanes[i] += lanes[i + half];
+        }
+        half /= 2;
+    }
+    lanes[0]
 }
 
 /// The table of taps.
 pub struct Interpolator {
-    /// `PHASES + 1` rows: the last is the first, one frame on.
-    rows: Vec<[f32; TAPS]>,
+    /// For every phase, its taps and how far those of the next phase are from them.
+    rows: Vec<([f32; TAPS], [f32; TAPS])>,
 }
 
 impl Default for Interpolator {
     fn default() -> Self {
         let half = TAPS as f64 / 2.0;
-        let rows = (0..=PHASES)
-            .map(|phase| {
-                let fraction = phase as f64 / PHASES as f64;
-                let mut row: [f64; TAPS] = std::array::from_fn(|i| {
-                    let x = i as f64 - (half - 1.0) - fraction;
-                    sinc(x) * kaiser(x / half, 9.0)
-                });
-                let sum: f64 = row.iter().sum();
-                for t in &mut row {
-                    *t /= sum;
-                }
-                row.map(|t| t as f32)
-            })
-            .collect();
-        Self { rows }
+        let row = |phase: usize| {
+            let fraction = phase as f64 / PHASES as f64;
+            let row: [f64; TAPS] = std::array::from_fn(|i| {
+                let x = i as f64 - (half - 1.0) - fraction;
+                sinc(x) * kaiser(x / half, 9.0)
+            });
+            let sum: f64 = row.iter().sum();
+            row.map(|t| t / sum)
+        };
+        let rows = (0..PHASES).map(|phase| {
+            let (this, next) = (row(phase), row(phase + 1));
+            (this.map(|t| t as f32), std::array::from_fn(|i| (next[i] - this[i]) as f32))
+        });
+        Self { rows: rows.collect() }
     }
 }
 
@@ -59,14 +74,8 @@ impl Interpolator {
         let place = fraction.clamp(0.0, 1.0) * PHASES as f64;
         let phase = (place as usize).min(PHASES - 1);
         let between = (place - phase as f64) as f32;
-        let (h0, h1) = (&self.rows[phase], &self.rows[phase + 1]);
-        let mut lanes = [0.0f32; 8];
-        for (x, (h0, h1)) in x.chunks_exact(8).zip(h0.chunks_exact(8).zip(h1.chunks_exact(8))) {
-            for i in 0..8 {
-                lanes[i] += x[i] * (h0[i] + between * (h1[i] - h0[i]));
-            }
-        }
-        ((lanes[0] + lanes[4]) + (lanes[1] + lanes[5])) + ((lanes[2] + lanes[6]) + (lanes[3] + lanes[7]))
+        let (this, step) = &self.rows[phase];
+        dot(x, this) + between * dot(x, step)
     }
 }
 

@@ -12,13 +12,13 @@ const AGREED_US: f64 = 70.0;
 const AGREED_SPAN_S: f64 = 0.8;
 /// A fair peak of the aligned frames: standard deviations, and normalised correlation. (40 pairs of different talkers
 /// stayed below 4.2, but where both said the same recorded words.)
-const FAIR_Z: f32 = 4.4;
-const FAIR_CORRELATION: f32 = 0.09;
+const FAIR_Z: f32 = 4.0;
+const FAIR_CORRELATION: f32 = 0.06;
 /// Wins of the correlator after which a lag is distinct, though reflections may blur the aligned frames.
 const STEADY_VOTES: usize = 6;
-const ALL_VOTES: usize = 10;
+const MANY_VOTES: usize = 8;
 /// Height that must be left without the two strongest intervals: of a strong peak, and of a fair one.
-const LASTING_Z: (f32, f32) = (3.0, 2.3);
+const LASTING_Z: (f32, f32) = (3.0, 2.0);
 /// Drift of a clock at most, ppm.
 const MAX_DRIFT_PPM: f64 = 1200.0;
 /// Sound without a good measurement after which a lock is dropped, s: before it is trusted; and after, when it is as
@@ -114,7 +114,7 @@ impl Lock {
         let strong = best.is_strong() && best.rest_z > LASTING_Z.0 && (distinct || steady);
         let fair = best.z > FAIR_Z && correlation > FAIR_CORRELATION && best.rest_z > LASTING_Z.1 && steady;
         self.fair = if fair { self.fair + 1 } else { 0 };
-        self.confirmed |= strong || self.fair >= 2 || (fair && self.clear_votes >= ALL_VOTES);
+        self.confirmed |= strong || self.fair >= 2 || (fair && self.clear_votes >= MANY_VOTES);
     }
 
     /// Takes the result of a search over drift and lag; gives how far the lag was moved, us.

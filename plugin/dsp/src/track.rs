@@ -24,7 +24,7 @@ const FOUND_SD_US: f64 = 150.0;
 const FOUND_DRIFT_SD_PPM: f64 = 300.0;
 /// Steps of a hop's work at most: three for the frame, three to watch for jumps, two to measure and a search over 29
 /// drifts.
-const STEPS_PER_HOP: usize = 64;
+const STEPS_PER_HOP: usize = 80;
 
 /// What the controls ask of the tracker.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -59,7 +59,7 @@ impl Tracker {
         let follower = Follower::new(streams);
         let hop_quanta = follower.hop() / QUANTUM;
         let block_quanta = BLOCK * rates.coarse_factor / QUANTUM;
-        let steps = [STEPS_PER_HOP.div_ceil(hop_quanta), correlator.steps_per_block().div_ceil(block_quanta / 3)];
+        let steps = [STEPS_PER_HOP.div_ceil(hop_quanta), correlator.steps_per_block().div_ceil(block_quanta / 4)];
         let mut tracker =
             Self { correlator, follower, votes: Votes::default(), settings, trim_coarse: 0, block_trim_us: 0.0, steps };
         tracker.apply(settings);
