@@ -1,35 +1,71 @@
 //! Two microphones, each on its own clock, become one.
+//!
+//! Signal model: both record the same sound; B holds at n + lag what A holds at n. The lag moves with the clocks'
+//! drift and jumps with a talker's place or a lost buffer. The crate measures it from the sound, reads B where it
+//! holds what A holds, and adds both by what each is worth. It knows no host and no server, starts no thread and has
+//! no clock: what comes out depends on the frames alone, however they are cut into calls.
+//!
+//! ```text
+//!   a, b ──> engine ──> history ────────────────────────────> align ──> mix ──> out
+//!              │        (full rate)                             ▲        ▲
+//!              │                                      lag, drift│        │trusted?
+//!              └──> streams ──> correlate ──> acquire ──> track ┴────────┘
+//!                  (decimate)   every lag     votes        │
+//!                       │                                  ▼
+//!                       └────> follow: observe ──> sums ──> correct ──> kalman
+//!                                (presence)         │       (measure, pull_in)
+//!                                                   └─────> jumps
+//! ```
+//!
+//! | stage | modules |
+//! |---|---|
+//! | in and out | [`engine`], [`params`], [`status`], [`snapshot`] |
+//! | frames kept | `history`, `streams`, `decimate` |
+//! | searching | `correlate`, `acquire`, `presence` |
+//! | following | `track`, `follow`, `lock`, `observe`, `sums`, `measure`, `correct`, `pull_in`, `kalman`, `jumps` |
+//! | reading both | `align`, `interpolate` |
+//! | merging | [`mix`], `weigh`, `onset`, `places`, `speech`, `voice_band` |
+//! | tools | `spectrum`, `window` |
+//!
+//! Analysis work is cut into steps of at most one transform and handed out by counted frames, so that no call is much
+//! dearer than another. On the audio thread nothing allocates, locks, waits or panics.
 #![forbid(unsafe_code)]
 
-mod acquire;
-mod align;
-mod correct;
-mod correlate;
-mod decimate;
 pub mod engine;
-mod follow;
+pub mod params;
+pub mod snapshot;
+pub mod status;
+
+mod decimate;
 mod history;
-mod interpolate;
+mod streams;
+
+mod acquire;
+mod correlate;
+mod presence;
+
+mod correct;
+mod follow;
 mod jumps;
 mod kalman;
 mod lock;
 mod measure;
-pub mod mix;
 mod observe;
-mod onset;
-pub mod params;
-mod places;
-mod presence;
 mod pull_in;
-pub mod snapshot;
-mod spectrum;
-mod speech;
-pub mod status;
-mod streams;
 mod sums;
 mod track;
+
+mod align;
+mod interpolate;
+
+pub mod mix;
+mod onset;
+mod places;
+mod speech;
 mod voice_band;
 mod weigh;
+
+mod spectrum;
 mod window;
 
 pub use engine::{Engine, EngineError};
