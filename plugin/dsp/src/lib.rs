@@ -24,7 +24,7 @@
 //! | searching | `correlate`, `acquire`, `presence` |
 //! | following | `track`, `follow`, `lock`, `observe`, `sums`, `measure`, `correct`, `pull_in`, `kalman`, `jumps` |
 //! | reading both | `align`, `interpolate` |
-//! | merging | [`mix`], `weigh`, `onset`, `places`, `speech`, `voice_band` |
+//! | merging | `mix`, `weigh`, `onset`, `places`, `speech`, `voice_band` |
 //! | tools | `spectrum`, `window` |
 //!
 //! Analysis work is cut into steps of at most one transform and handed out by counted frames, so that no call is much
@@ -58,6 +58,7 @@ mod track;
 mod align;
 mod interpolate;
 
+#[doc(hidden)]
 pub mod mix;
 mod onset;
 mod places;
