@@ -112,9 +112,12 @@ fn control_hint(port: &Port) -> RangeHint {
         ("threshold", _) => (bounded | HINT_DEFAULT_LOW, -0.32, port.max),
         ("lag_limit", _) => (bounded | HINT_DEFAULT_HIGH, 0.0, port.max),
         ("half_life", _) => (bounded | HINT_LOGARITHMIC | HINT_DEFAULT_MIDDLE, port.min, 1800.0),
-        (_, Kind::Toggle | Kind::Trigger) => (HINT_TOGGLED | default_hint(port), port.min, port.max),
+        // A toggle that is on by default is a number from 0 to 1: `GStreamer` takes every toggle to be off at first.
+        (_, Kind::Toggle | Kind::Trigger) if port.default == 0.0 => (HINT_TOGGLED | HINT_DEFAULT_0, port.min, port.max),
         (_, Kind::Continuous) => (bounded | default_hint(port), port.min, port.max),
-        (_, Kind::Integer | Kind::Enumeration(_)) => (bounded | HINT_INTEGER | default_hint(port), port.min, port.max),
+        (_, Kind::Integer | Kind::Enumeration(_) | Kind::Toggle | Kind::Trigger) => {
+            (bounded | HINT_INTEGER | default_hint(port), port.min, port.max)
+        }
     };
     RangeHint { hint, lower, upper }
 }

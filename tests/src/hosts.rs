@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use driftmerge_dsp::params::CONTROLS;
 use driftmerge_dsp::{Controls, State};
 use hound::{SampleFormat, WavReader};
+use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
 use crate::two_clocks::Pair;
@@ -183,6 +184,12 @@ impl Background {
     /// Everything said so far.
     pub fn said(&self) -> String {
         String::from_utf8_lossy(&std::fs::read(&self.log).expect("it was made")).into_owned()
+    }
+
+    /// Asks it to end, as Ctrl-C does, and waits until it has.
+    pub fn stop(mut self) {
+        kill_process(Pid::from_child(&self.child), Signal::INT).expect("it runs");
+        self.child.wait().expect("a child");
     }
 
     /// Writes to its standard input.

@@ -6,6 +6,7 @@ pub mod entry;
 pub mod hosts;
 pub mod jack_server;
 pub mod lilv_host;
+pub mod pipewire;
 pub mod pulse;
 pub mod two_clocks;
 pub mod wav;

@@ -235,8 +235,8 @@ fn ladspa_hosts_work_out_the_defaults_of_the_table_and_refuse_no_value_of_it() {
             assert!((default - port.default).abs() <= 1e-6 * port.default.abs(), "{symbol}: {default}");
             assert!(hint.lower <= port.min && hint.upper >= port.max, "{symbol}: {hint:?}");
             let bounds = bits::HINT_BOUNDED_BELOW | bits::HINT_BOUNDED_ABOVE;
-            let toggle = matches!(port.kind, Kind::Toggle | Kind::Trigger);
-            // The standard allows nothing but 0 or 1 beside a toggle.
+            // The standard allows nothing but a default beside a toggle, and hosts take toggles to be off at first.
+            let toggle = matches!(port.kind, Kind::Toggle | Kind::Trigger) && port.default == 0.0;
             let wanted = if toggle { bits::HINT_TOGGLED } else { bounds };
             assert_eq!(hint.hint & (bits::HINT_TOGGLED | bounds), wanted, "{symbol}");
         }
