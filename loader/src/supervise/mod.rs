@@ -1,13 +1,15 @@
 //! The commands that need a sound server. Each reads the settings, asks `plan` what is to be done, and has `pulse` and
-//! `host` do it; [`service`] is `run`, [`demo`] shows it on a private server.
+//! `host` do it; [`service`] is `run`, [`control`] what it tells while it runs, [`demo`] shows it on a private server.
 
+pub mod control;
 pub mod demo;
 pub mod service;
 
+pub use control::{monitor, status};
 pub use demo::demo;
 pub use service::run;
 
-use crate::cli::{ListArgs, PlanArgs, PlanFormat, Planned, StatusArgs};
+use crate::cli::{ListArgs, PlanArgs, PlanFormat, Planned};
 use crate::config::{Config, Route};
 use crate::exit::Failure;
 use crate::host;
@@ -113,32 +115,55 @@ pub fn plan(config: &Config, args: &PlanArgs) -> Result<(), Failure> {
     Ok(())
 }
 
-fn missing(command: &str) -> Result<(), Failure> {
-    Err(Failure::Runtime(anyhow::anyhow!("`{command}` is not built yet")))
-}
-
-/// Prints what a running service knows.
-///
-/// # Errors
-/// Always, for now.
-pub fn status(_config: &Config, _args: &StatusArgs) -> Result<(), Failure> {
-    missing("status")
-}
-
-/// Prints what a running service knows, again and again.
-///
-/// # Errors
-/// Always, for now.
-pub fn monitor(_config: &Config, _args: &StatusArgs) -> Result<(), Failure> {
-    missing("monitor")
-}
-
 /// Says what is wrong on this machine and how to mend it.
 ///
 /// # Errors
-/// Always, for now.
-pub fn doctor(_config: &Config) -> Result<(), Failure> {
-    missing("doctor")
+/// Something that keeps `run` from working, with the exit code that `run` would have.
+pub fn doctor(config: &Config) -> Result<(), Failure> {
+    let mut worst = Ok(());
+    let mut tell = |what: &str, result: Result<String, Failure>| match result {
+        Ok(found) => println!("good  {what}: {found}"),
+        Err(failure) => {
+            println!("BAD   {what}: {failure}");
+            if worst.is_ok() {
+                worst = Err(failure);
+            }
+        }
+    };
+    let bundle = host::find_bundle(config.bundle.as_deref()).map_err(Failure::from).and_then(|bundle| {
+        host::Hosted::load(&bundle, f64::from(config.rate_hz))?;
+        Ok(bundle.display().to_string())
+    });
+    tell("plugin", bundle);
+    let connected = Connection::open(config.server.as_deref()).and_then(|mut c| pulse::survey(&mut c));
+    let present = match connected {
+        Ok(present) => {
+            let (sources, modules) = (present.sources.len(), present.modules.len());
+            tell("sound server", Ok(format!("it answers, with {sources} sources and {modules} modules")));
+            present
+        }
+        Err(error) => {
+            tell("sound server", Err(error.into()));
+            return worst;
+        }
+    };
+    let names: Vec<&str> = devices::microphones(&present, false).map(|s| s.name.as_str()).collect();
+    let enough = match names.len() {
+        0 | 1 => Err(Failure::Device(format!("{} found, two are needed; plug in another one", names.len()))),
+        _ => Ok(names.join(", ")),
+    };
+    tell("microphones", enough);
+    for name in &config.microphones {
+        tell("setting", devices::find(&present, name).map(|s| format!("`{name}` is {}", s.name)).map_err(Into::into));
+    }
+    let (left, running) = (plan::ours(&present, None).len(), present.holders.len());
+    let said = match (left, running) {
+        (0, _) => "nothing of ours is loaded".to_owned(),
+        (_, 0) => format!("{left} modules of ours, without a run: of `load`, or left by a run that was killed"),
+        _ => format!("{left} modules of ours, {running} at work"),
+    };
+    tell("graph", Ok(said));
+    worst
 }
 
 /// The plugin's library for the server to load.

@@ -4,6 +4,7 @@
 //! goes away is looked for again, a server that goes away is waited for, and the graph is made anew. The plugin runs in
 //! the merger's thread all the while, so that what it has learnt outlives both.
 
+use super::control::{Control, Status};
 use super::{find_mics, wanted};
 use crate::cli::Planned;
 use crate::config::{Config, Latency, Route};
@@ -15,6 +16,7 @@ use crate::pulse::{self, Capture, Connection, Player, PulseError};
 use crate::state;
 use anyhow::Context as _;
 use driftmerge_dsp::Snapshot;
+use driftmerge_dsp::params::STATE_NAMES;
 use ringbuf::traits::Split as _;
 use ringbuf::{HeapCons, HeapProd, HeapRb};
 use std::io::{IsTerminal as _, Write as _};
@@ -122,6 +124,9 @@ impl<'a> Service<'a> {
     /// Turns until a signal comes.
     fn serve(&self, session: &mut Session, link: &mut Link, merger: &Merger) -> Result<(), Failure> {
         let mut watch = Watch::new();
+        let control = Control::open(&self.config.play_device)
+            .map_err(|why| tracing::warn!("`driftmerge status` will not work: no socket for it: {why}"))
+            .ok();
         while !self.stop.load(Ordering::Relaxed) {
             match session.turn(self, link, merger) {
                 Ok(()) => {}
@@ -135,9 +140,33 @@ impl<'a> Service<'a> {
                 Err(error) => return Err(error.into()),
             }
             watch.look(self, session, merger);
+            if let Some(control) = &control {
+                control.answer(|| self.status(session, merger, watch.began));
+            }
         }
         watch.end();
         Ok(())
+    }
+
+    /// What is told to whoever asks.
+    fn status(&self, session: &Session, merger: &Merger, began: Instant) -> Status {
+        let meters = merger.meters();
+        Status {
+            version: env!("CARGO_PKG_VERSION").into(),
+            source: self.config.play_device.clone(),
+            microphones: self.mics.to_vec(),
+            present: session.alive.to_vec(),
+            rate_hz: self.config.rate_hz,
+            up_s: began.elapsed().as_secs_f64(),
+            state: state_name(&meters).into(),
+            lag_ms: meters.lag_ms,
+            drift_ppm: meters.drift_ppm,
+            confidence: meters.confidence,
+            weight: meters.weight,
+            polarity: meters.polarity,
+            latency_ms: meters.latency_frames / self.config.rate_hz as f32 * 1e3,
+            waiting_ms: session.player.level_s().map(|level_s| level_s * 1e3),
+        }
     }
 
     /// The graph, as steps from what the server has.
@@ -162,6 +191,11 @@ impl<'a> Service<'a> {
     }
 }
 
+/// The name of the tracker's state.
+fn state_name(meters: &Meters) -> &'static str {
+    STATE_NAMES[(meters.state as usize).min(STATE_NAMES.len() - 1)]
+}
+
 /// This side of the rings.
 struct Link {
     inputs: [HeapProd<f32>; 2],
@@ -181,6 +215,8 @@ struct Session {
     connection: Connection,
     /// One for each microphone, or one stereo one for both; None while its source is away.
     captures: Vec<Option<Capture>>,
+    /// Whether each microphone delivers; both are as the one stream is on the loopback route.
+    alive: [bool; 2],
     /// Frames received from each by streams that are gone.
     before: [u64; 2],
     player: Player,
@@ -212,7 +248,18 @@ impl Session {
         let now = Instant::now();
         let rate_hz = f64::from(config.rate_hz);
         let (clock, taken) = (Clock::new(rate_hz), [None; 2]);
-        Ok(Self { connection, captures, before, player, rate_hz, clock, taken, begin: now, retried: now })
+        Ok(Self {
+            connection,
+            captures,
+            alive: [true; 2],
+            before,
+            player,
+            rate_hz,
+            clock,
+            taken,
+            begin: now,
+            retried: now,
+        })
     }
 
     fn open_streams(
@@ -251,6 +298,7 @@ impl Session {
                 }
             }
             any_quiet |= quiet || self.captures[i].is_none();
+            self.alive[i] = !quiet;
             merger.set_alive(i, !quiet);
         }
         if direct {
@@ -365,6 +413,7 @@ struct Watch {
     /// The lag some time ago, and when.
     lag_ms: (Instant, f32),
     running: bool,
+    began: Instant,
     looked: Instant,
     lined: Instant,
     kept: Instant,
@@ -374,7 +423,16 @@ impl Watch {
     fn new() -> Self {
         let now = Instant::now();
         let terminal = std::io::stderr().is_terminal();
-        Self { terminal, known: None, lag_ms: (now, 0.0), running: false, looked: now, lined: now, kept: now }
+        Self {
+            terminal,
+            known: None,
+            lag_ms: (now, 0.0),
+            running: false,
+            began: now,
+            looked: now,
+            lined: now,
+            kept: now,
+        }
     }
 
     fn look(&mut self, service: &Service, session: &Session, merger: &Merger) {
@@ -393,7 +451,7 @@ impl Watch {
         }
         let now = merger.meters();
         let before = self.known.replace(now).unwrap_or_default();
-        let state = ["searching", "locked", "holding"][(now.state as usize).min(2)];
+        let state = state_name(&now);
         if before.state == 0.0 && now.state > 0.0 {
             self.tell(&format!("{state}: lag {:.3} ms, drift {:.2} ppm", now.lag_ms, now.drift_ppm));
         } else if before.state > 0.0 && now.state == 0.0 {
