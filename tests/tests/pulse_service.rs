@@ -172,3 +172,37 @@ fn the_lines_of_plan_make_the_graph_that_load_makes() {
     assert!(String::from_utf8_lossy(&load.stdout).contains("loaded already"));
     assert_eq!(graph(&rig), planned);
 }
+
+#[test]
+fn status_tells_what_a_running_service_knows_and_that_there_is_none() {
+    let rig = rig();
+    assert_failure(&rig.run_to_end(&["status"]), 1, &["no `driftmerge run` for `driftmerge`"]);
+    let mut running = merging(&rig);
+    running.wait_for("locked", LOCK_LIMIT);
+    let output = rig.run_to_end(&["status", "--json"]);
+    let status: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    assert_eq!(status["state"], "locked");
+    assert_eq!(status["microphones"], serde_json::json!(MICS));
+    let lag_ms = status["lag_ms"].as_f64().expect("a number");
+    // The server tells its sources' times to a millisecond or so.
+    assert!((lag_ms - 12.0).abs() < 3.0, "{lag_ms} ms");
+    assert!(rig.run_to_end(&["status"]).status.success());
+    assert!(running.stop(Signal::TERM).success());
+    assert_failure(&rig.run_to_end(&["status"]), 1, &["driftmerge.sock"]);
+}
+
+#[test]
+fn the_service_manager_is_told_when_the_source_exists() {
+    let rig = rig();
+    let path = rig.server.folder().join("notify");
+    let manager = std::os::unix::net::UnixDatagram::bind(&path).expect("a socket");
+    manager.set_read_timeout(Some(Duration::from_secs(10))).expect("a time limit");
+    let mut command = rig.driftmerge(&RUN);
+    command.env("NOTIFY_SOCKET", &path);
+    let mut running = Running::start(command);
+    let mut said = [0; 64];
+    let length = manager.recv(&mut said).expect("a word from the service");
+    assert_eq!(said[..length].trim_ascii(), b"READY=1");
+    assert!(rig.sources().iter().any(|source| source == "driftmerge"));
+    assert!(running.stop(Signal::TERM).success());
+}

@@ -19,6 +19,7 @@ use driftmerge_dsp::Snapshot;
 use driftmerge_dsp::params::STATE_NAMES;
 use ringbuf::traits::Split as _;
 use ringbuf::{HeapCons, HeapProd, HeapRb};
+use sd_notify::NotifyState;
 use std::io::{IsTerminal as _, Write as _};
 use std::path::Path;
 use std::sync::Arc;
@@ -37,6 +38,8 @@ const RETRY: Duration = Duration::from_millis(250);
 const METER_LOOK: Duration = Duration::from_millis(50);
 /// How often the line on a terminal is written.
 const LINE: Duration = Duration::from_millis(500);
+/// How often the service manager is told that all is well.
+const HEARTBEAT: Duration = Duration::from_secs(5);
 /// How often what was learnt is kept.
 const KEEP: Duration = Duration::from_secs(60);
 /// A change of the lag that is told as a jump, ms, and the time in which it happens: drift alone takes longer.
@@ -303,6 +306,9 @@ impl Session {
         }
         if direct {
             self.compare_clocks(merger, any_quiet);
+        } else {
+            self.alive[1] = self.alive[0];
+            merger.set_alive(1, self.alive[1]);
         }
         merger.wake();
         if self.player.lost() {
@@ -417,6 +423,13 @@ struct Watch {
     looked: Instant,
     lined: Instant,
     kept: Instant,
+    beaten: Instant,
+}
+
+/// Tells the service manager, where there is one that listens.
+fn tell_manager(state: NotifyState) {
+    // Without one this does nothing; that one does not listen is its own trouble.
+    let _ = sd_notify::notify(&[state]);
 }
 
 impl Watch {
@@ -432,6 +445,7 @@ impl Watch {
             looked: now,
             lined: now,
             kept: now,
+            beaten: now,
         }
     }
 
@@ -442,12 +456,17 @@ impl Watch {
         self.looked = Instant::now();
         if !self.running && merger.running() {
             self.running = true;
+            tell_manager(NotifyState::Ready);
             tracing::info!(
                 "merging `{}` and `{}` into `{}`",
                 service.mics[0],
                 service.mics[1],
                 service.config.play_device
             );
+        }
+        if self.beaten.elapsed() > HEARTBEAT {
+            self.beaten = Instant::now();
+            tell_manager(NotifyState::Watchdog);
         }
         let now = merger.meters();
         let before = self.known.replace(now).unwrap_or_default();
@@ -493,6 +512,7 @@ impl Watch {
     }
 
     fn end(&self) {
+        tell_manager(NotifyState::Stopping);
         if self.terminal {
             eprintln!();
         }
