@@ -112,3 +112,33 @@ fn a_microphone_that_stalls_for_2_s_is_replaced_by_the_other_and_merged_again() 
     }
     assert!(running.stop(Signal::TERM).success());
 }
+
+#[test]
+fn microphones_are_let_go_while_nobody_records_and_merged_from_the_first_second_on_when_somebody_does() {
+    let rig = Rig::start(RATE_HZ, 100.0, DELAY_B_S);
+    let mut running = locked(&rig);
+    rig.record("driftmerge", RATE_HZ, 8.0);
+    let in_use = || {
+        let sources = rig.pactl(&["list", "short", "sources"]);
+        sources.lines().filter(|line| line.contains("mic_") && line.ends_with("RUNNING")).count()
+    };
+    assert_eq!(in_use(), 2);
+    wait_until("the microphones are let go", Duration::from_secs(6), || in_use() == 0);
+    let status = rig.run_to_end(&["status"]);
+    assert!(String::from_utf8_lossy(&status.stdout).contains("resting"));
+
+    for _ in 0..2 {
+        let recording = rig.record("driftmerge", RATE_HZ, 6.0);
+        let begin = recording.iter().position(|x| x.abs() > 1e-4).expect("sound");
+        let begin_s = begin as f64 / f64::from(RATE_HZ);
+        println!("sound after {begin_s:.2} s");
+        assert!(begin_s < 1.0, "sound after {begin_s:.2} s only");
+        let windows = windows(&rig, &recording[begin..]);
+        // The server tells its new streams' times to a millisecond or so; the lag is measured again within two seconds.
+        let near = windows[4..].iter().filter(|w| w.error_s.abs() < 1.5e-3).count();
+        assert!(near + 2 > windows[4..].len(), "{}", show(&windows));
+        assert!(aligned(&windows[12..]) > 0.8, "{}", show(&windows));
+        wait_until("the microphones are let go", Duration::from_secs(6), || in_use() == 0);
+    }
+    assert!(running.stop(Signal::TERM).success());
+}

@@ -14,7 +14,7 @@ pub use apply::apply;
 pub use capture::Capture;
 pub use connection::{Connection, PulseError};
 pub use player::Player;
-pub use survey::survey;
+pub use survey::{recorded, survey};
 
 use libpulse_binding::sample::{Format, Spec};
 use libpulse_binding::stream::{State, Stream};

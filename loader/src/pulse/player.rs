@@ -100,6 +100,11 @@ impl Player {
         self.level_s
     }
 
+    /// Stops to play (true), so that the sink may sleep, or goes on.
+    pub fn rest(&mut self, rest: bool) {
+        let _ = self.stream.set_corked_state(rest, None);
+    }
+
     /// Hands the ring's sound to the server and steers the rate.
     ///
     /// # Errors

@@ -32,6 +32,22 @@ pub fn survey(connection: &mut Connection) -> Result<Present, PulseError> {
     Ok(Present { modules, sources, sinks, holders })
 }
 
+/// Whether somebody records the source `name`.
+///
+/// # Errors
+/// The server went away, or did not answer.
+pub fn recorded(connection: &mut Connection, name: &str) -> Result<bool, PulseError> {
+    let states = connection.ask("tell of a source", |context, found: Found<Source>| {
+        context
+            .introspect()
+            .get_source_info_by_name(name, move |item| found.borrow_mut().extend(read(&item).map(source)))
+    })?;
+    Ok(states.iter().any(|source| source.state == RUNNING))
+}
+
+/// The state of a source that somebody records.
+const RUNNING: &str = "running";
+
 /// Where a list is gathered.
 type Found<T> = Rc<RefCell<Vec<T>>>;
 
@@ -56,7 +72,7 @@ fn source(info: &SourceInfo) -> Source {
         monitor_of: info.monitor_of_sink.map(|_| text(info.monitor_of_sink_name.as_ref())),
         module: info.owner_module,
         state: match info.state {
-            SourceState::Running => "running",
+            SourceState::Running => RUNNING,
             SourceState::Idle => "idle",
             SourceState::Suspended => "suspended",
             SourceState::Invalid => "unknown",

@@ -36,6 +36,8 @@ pub struct Status {
     pub rate_hz: u32,
     /// Time since the start, s.
     pub up_s: f64,
+    /// Whether nobody records the merged source, so that the microphones are let go.
+    pub resting: bool,
     /// searching, locked or holding.
     pub state: String,
     /// How late B is against A, ms.
@@ -127,13 +129,14 @@ fn ask(name: &str) -> Result<Status, Failure> {
 /// The status in one line for people.
 fn line(status: &Status) -> String {
     let Status { source, state, lag_ms, drift_ppm, confidence, weight, latency_ms, .. } = status;
+    let resting = if status.resting { "  resting: nobody records it" } else { "" };
     let away: Vec<String> = (status.microphones.iter().zip(&status.present))
-        .filter(|(_, present)| !**present)
+        .filter(|(_, present)| !**present && !status.resting)
         .map(|(name, _)| format!("  `{name}` is away"))
         .collect();
     format!(
         "{source}: {state}  lag {lag_ms:.3} ms  drift {drift_ppm:.2} ppm  confidence {confidence:.2}  \
-         share of B {weight:.2}  latency {latency_ms:.0} ms{}",
+         share of B {weight:.2}  latency {latency_ms:.0} ms{resting}{}",
         away.concat()
     )
 }

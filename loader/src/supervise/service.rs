@@ -34,6 +34,12 @@ const RING_S: f64 = 4.0;
 const PATIENCE: Duration = Duration::from_millis(100);
 /// How often a missing microphone or server is looked for.
 const RETRY: Duration = Duration::from_millis(250);
+/// How often it is asked whether somebody records the merged source.
+const RECORDED_LOOK: Duration = Duration::from_millis(200);
+/// Nobody has recorded for so long: the microphones are let go.
+const REST_AFTER: Duration = Duration::from_secs(4);
+/// The same before the first lock: what is learnt then makes the first word of the first recording right.
+const REST_AFTER_UNLOCKED: Duration = Duration::from_secs(60);
 /// How often the meters are looked at.
 const METER_LOOK: Duration = Duration::from_millis(50);
 /// How often the line on a terminal is written.
@@ -159,6 +165,7 @@ impl<'a> Service<'a> {
             source: self.config.play_device.clone(),
             microphones: self.mics.to_vec(),
             present: session.alive.to_vec(),
+            resting: session.resting,
             rate_hz: self.config.rate_hz,
             up_s: began.elapsed().as_secs_f64(),
             state: state_name(&meters).into(),
@@ -229,6 +236,10 @@ struct Session {
     taken: [Option<Taken>; 2],
     begin: Instant,
     retried: Instant,
+    /// The microphones are let go because nobody records.
+    resting: bool,
+    recorded: Instant,
+    recorded_looked: Instant,
 }
 
 impl Session {
@@ -262,6 +273,9 @@ impl Session {
             taken,
             begin: now,
             retried: now,
+            resting: false,
+            recorded: now,
+            recorded_looked: now,
         })
     }
 
@@ -315,7 +329,8 @@ impl Session {
             return Err(PulseError::Lost("the sink of the merged sound is gone".into()));
         }
         self.player.push(&mut link.output)?;
-        if self.captures.iter().any(Option::is_none) && self.retried.elapsed() > RETRY {
+        self.rest(service, merger)?;
+        if !self.resting && self.captures.iter().any(Option::is_none) && self.retried.elapsed() > RETRY {
             self.retried = Instant::now();
             self.look_for_lost(service)?;
         }
@@ -338,6 +353,32 @@ impl Session {
             }
         }
         merger.set_wanted(self.clock.difference_frames());
+    }
+
+    /// Lets the microphones go while nobody records the merged source, and takes them again when somebody does.
+    fn rest(&mut self, service: &Service, merger: &Merger) -> Result<(), PulseError> {
+        if self.recorded_looked.elapsed() < RECORDED_LOOK {
+            return Ok(());
+        }
+        self.recorded_looked = Instant::now();
+        if pulse::recorded(&mut self.connection, &service.config.play_device)? {
+            self.recorded = Instant::now();
+        }
+        let patience = if merger.meters().state > 0.0 { REST_AFTER } else { REST_AFTER_UNLOCKED };
+        let rest = self.recorded.elapsed() > patience;
+        if rest == self.resting {
+            return Ok(());
+        }
+        self.resting = rest;
+        self.player.rest(rest);
+        if rest {
+            tracing::info!("nobody records `{}`: the microphones are let go", service.config.play_device);
+            self.captures.fill_with(|| None);
+        } else {
+            tracing::info!("`{}` is recorded", service.config.play_device);
+            self.look_for_lost(service)?;
+        }
+        Ok(())
     }
 
     /// Opens the microphones again that have come back.
