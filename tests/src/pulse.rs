@@ -1,8 +1,9 @@
 //! A private PulseAudio with two microphones on clocks of their own, the program run against it, and recordings.
 
+use crate::hosts;
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Read};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -135,7 +136,7 @@ impl Rig {
     /// `driftmerge` with `arguments` and the plugin bundle made for the tests.
     pub fn driftmerge(&self, arguments: &[&str]) -> Command {
         let mut command = self.command(program());
-        command.args(arguments).env("DRIFTMERGE_BUNDLE", bundle());
+        command.args(arguments).env("DRIFTMERGE_BUNDLE", hosts::bundle().folder());
         command
     }
 
@@ -261,30 +262,8 @@ pub fn wait_until(what: &str, limit: Duration, mut condition: impl FnMut() -> bo
     }
 }
 
-/// The folder into which this build goes.
-fn target() -> PathBuf {
-    let test = std::env::current_exe().expect("a test has a path");
-    test.ancestors().nth(2).expect("target/PROFILE/deps/test").to_owned()
-}
-
 /// The program under test, built with the tests.
 pub fn program() -> PathBuf {
-    target().join("driftmerge")
-}
-
-/// A plugin bundle made of this build's library and the repository's `ttl` folder.
-pub fn bundle() -> PathBuf {
-    static MADE: std::sync::OnceLock<PathBuf> = std::sync::OnceLock::new();
-    MADE.get_or_init(|| {
-        let folder = target().join(format!("test-bundle-{}", std::process::id())).join("driftmerge.lv2");
-        std::fs::create_dir_all(&folder).expect("the target folder can be written");
-        let library = target().join("libdriftmerge_plugin.so");
-        std::fs::copy(&library, folder.join("driftmerge.so")).expect("the plugin is built: cargo build --workspace");
-        let ttl = Path::new(env!("CARGO_MANIFEST_DIR")).join("../ttl");
-        for entry in std::fs::read_dir(ttl).expect("the ttl folder").flatten() {
-            std::fs::copy(entry.path(), folder.join(entry.file_name())).expect("copies");
-        }
-        folder
-    })
-    .clone()
+    let test = std::env::current_exe().expect("a test has a path");
+    test.ancestors().nth(2).expect("target/PROFILE/deps/test").join("driftmerge")
 }

@@ -1,13 +1,17 @@
 //! `driftmerge demo`, as a stranger would run it.
 
-use driftmerge_tests::pulse::{bundle, program};
+use driftmerge_tests::hosts;
+use driftmerge_tests::pulse::program;
 use std::process::Command;
 
 #[test]
 fn demo_finds_the_drift_and_the_merge_is_better_than_both_microphones() {
     let folder = tempfile::tempdir().expect("a folder");
     let mut command = Command::new(program());
-    command.args(["demo", "--seconds", "20"]).env("DRIFTMERGE_BUNDLE", bundle()).env("XDG_RUNTIME_DIR", folder.path());
+    command
+        .args(["demo", "--seconds", "20"])
+        .env("DRIFTMERGE_BUNDLE", hosts::bundle().folder())
+        .env("XDG_RUNTIME_DIR", folder.path());
     let output = command.output().expect("the program starts");
     let (said, told) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     assert!(output.status.success(), "{told}");

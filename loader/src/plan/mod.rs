@@ -1,7 +1,7 @@
 //! What must be done to a sound server, worked out without touching it.
 //!
 //! Problem: the server may have nothing of ours, all of it, or the ruins of a run that was killed. So the wanted graph
-//! is data ([`graph`]), what is there is data ([`Present`]), and [`steps`] is their difference: doing it twice does
+//! is data ([`graph`]), what is there is data ([`Present`]), and [`mod@steps`] is their difference: doing it twice does
 //! nothing the second time. [`devices`] finds microphones by the names people give; [`arguments`] quotes. Nothing here
 //! does I/O; `pulse` reads and applies.
 //!

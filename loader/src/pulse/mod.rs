@@ -1,5 +1,5 @@
-//! Everything that talks to the sound server: [`connection`] connects and waits, [`survey`] reads what is there,
-//! [`apply`] does and undoes steps, [`capture`] records, [`player`] plays.
+//! Everything that talks to the sound server: [`connection`] connects and waits, [`mod@survey`] reads what is there,
+//! [`mod@apply`] does and undoes steps, [`capture`] records, [`player`] plays.
 //!
 //! One thread does all of it. It turns the client library's main loop and looks at its streams after each turn, so no
 //! callback of ours holds sound or state, and nothing here is shared but the rings.

@@ -1,5 +1,5 @@
 //! The commands that need a sound server. Each reads the settings, asks `plan` what is to be done, and has `pulse` and
-//! `host` do it; [`service`] is `run`, [`control`] what it tells while it runs, [`demo`] shows it on a private server.
+//! `host` do it; [`service`] is `run`, [`control`] what it tells while it runs, [`mod@demo`] shows it on a private server.
 
 pub mod control;
 pub mod demo;
