@@ -18,7 +18,8 @@ pub mod trace;
 use crate::cli::MergeArgs;
 use crate::config::{Config, Latency};
 use crate::exit::Failure;
-use anyhow::{Context as _, anyhow};
+use crate::supervise::service::stop_on_signals;
+use anyhow::anyhow;
 use driftmerge_dsp::params::delay_for_lag_ms;
 use driftmerge_dsp::{Controls, Snapshot, State};
 use indicatif::{ProgressBar, ProgressStyle};
@@ -54,7 +55,7 @@ pub fn merge(config: &Config, args: &MergeArgs) -> Result<(), Failure> {
             return Err(Failure::Usage(format!("{} is to be read and written: choose another output", path.display())));
         }
     }
-    let job = Job { recording, bad: Rc::default(), stop: stop_flag()?, progress: progress_bar() };
+    let job = Job { recording, bad: Rc::default(), stop: stop_on_signals()?, progress: progress_bar() };
     let mut output = Output::create(&args.output, job.recording.rate_hz, job.recording.frames, args.format)?;
     let trace = args.trace.as_ref().map(|path| Trace::create(path, job.recording.rate_hz)).transpose()?;
 
@@ -268,15 +269,6 @@ impl Job {
 /// Whether both paths name one file that exists.
 fn same_file(a: &Path, b: &Path) -> bool {
     matches!((a.canonicalize(), b.canonicalize()), (Ok(a), Ok(b)) if a == b)
-}
-
-/// A flag that SIGINT and SIGTERM raise, so that temporary files are taken away.
-fn stop_flag() -> anyhow::Result<Arc<AtomicBool>> {
-    let stop = Arc::new(AtomicBool::new(false));
-    for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
-        signal_hook::flag::register(signal, stop.clone()).context("signals cannot be watched")?;
-    }
-    Ok(stop)
 }
 
 /// Shown on a terminal only.
