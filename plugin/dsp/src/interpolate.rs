@@ -1,8 +1,9 @@
 //! Reads a stream between its frames: polyphase windowed sinc.
 //!
-//! 32 taps under a Kaiser window (beta 9), 128 phases with linear interpolation between neighbouring phases: the
-//! error of the phase grid stays below -90 dB up to 0.7 of the Nyquist frequency. See J. O. Smith, "Digital Audio
-//! Resampling".
+//! 32 taps under a Kaiser window (beta 6.5), 128 phases with linear interpolation between neighbouring phases: the
+//! error stays below -66 dB, far below any microphone's noise, and the pass band reaches to 0.85 of the Nyquist
+//! frequency. (A steeper window, beta 9, reached to 0.8 and cost 0.05 dB with wide-band sound; 48 taps won as much
+//! again for a third more work.) See J. O. Smith, "Digital Audio Resampling".
 
 use crate::history::History;
 use crate::window::{kaiser, sinc};
@@ -54,7 +55,7 @@ impl Default for Interpolator {
             let fraction = phase as f64 / PHASES as f64;
             let row: [f64; TAPS] = std::array::from_fn(|i| {
                 let x = i as f64 - (half - 1.0) - fraction;
-                sinc(x) * kaiser(x / half, 9.0)
+                sinc(x) * kaiser(x / half, 6.5)
             });
             let sum: f64 = row.iter().sum();
             row.map(|t| t / sum)
@@ -84,7 +85,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_sine_at_half_nyquist_is_read_between_frames_with_an_error_below_minus_80_db() {
+    fn a_sine_at_half_nyquist_is_read_between_frames_with_an_error_below_minus_66_db() {
         let mut h = History::new(1000, TAPS);
         let w = std::f64::consts::PI * 0.5;
         for i in 0..1000 {
@@ -94,7 +95,7 @@ mod tests {
         for k in 0..1000 {
             let place = 100.0 + f64::from(k) * 0.517;
             let got = f64::from(table.read(&h, place.floor() as i64, place.fract()));
-            assert!((got - (w * place).sin()).abs() < 1e-4, "{place}: {got}");
+            assert!((got - (w * place).sin()).abs() < 5e-4, "{place}: {got}");
         }
     }
 }
