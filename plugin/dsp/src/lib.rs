@@ -58,8 +58,7 @@ mod track;
 mod align;
 mod interpolate;
 
-#[doc(hidden)]
-pub mod mix;
+mod mix;
 mod onset;
 mod places;
 mod speech;
