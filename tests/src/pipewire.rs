@@ -55,7 +55,9 @@ impl<'a> PipeWire<'a> {
 
     /// Plays a file of two channels into the sink `target`, to its end.
     pub fn play(&self, target: &str, file: &Path) {
-        succeed(self.command("pw-cat").args(["--playback", "--target", target]).arg(file));
+        // It would wait for ever where nothing drives the graph.
+        let player = ["60", "pw-cat", "--playback", "--target", target];
+        succeed(self.command("timeout").args(player).arg(file));
     }
 
     /// Records the source `target` into a file until stopped.

@@ -1,0 +1,41 @@
+//! `jalv` on `PipeWire`'s JACK, behind a null sink.
+
+use driftmerge_tests::hosts::{Background, CHANGED, Settings, URI, Workshop, succeed};
+use driftmerge_tests::pipewire::{PipeWire, assert_same_after_silence, in_three_attempts};
+use driftmerge_tests::two_clocks::Pair;
+
+#[test]
+fn jalv_on_pipewire_gives_what_the_engine_gives() {
+    in_three_attempts(compare);
+}
+
+fn compare() {
+    let (workshop, pair, settings) = (Workshop::new(), Pair::short(), Settings::default());
+    let input = workshop.write_pair("in.wav", &pair);
+    let pipewire = PipeWire::start(&workshop, pair.rate_hz, &[]);
+    let null_sink = ["module-null-sink", "sink_name=source", "channels=2", "format=float32le", "rate=16000"];
+    succeed(pipewire.command("pactl").arg("load-module").args(null_sink));
+    let mut command = pipewire.command("pw-jack");
+    command.args(["jalv", "-x", "-n", "merge"]);
+    for (symbol, _, value) in CHANGED {
+        command.args(["-c", &format!("{symbol}={value}")]);
+    }
+    let mut jalv = Background::start(command.arg(URI), workshop.path("jalv.log"));
+    let mut wait_for = |ports: &[&str]| {
+        jalv.wait_until("the ports are there", |_| {
+            let there = pipewire.ports();
+            ports.iter().all(|port| there.iter().any(|p| p == port))
+        });
+    };
+    let link = |from: &str, to: &str| succeed(pipewire.command("pw-link").args([from, to]));
+    wait_for(&["source:monitor_FL", "source:monitor_FR", "merge:in_a", "merge:in_b", "merge:out"]);
+    link("source:monitor_FL", "merge:in_a");
+    link("source:monitor_FR", "merge:in_b");
+    // Target 0: the recorder waits to be linked.
+    let recorder = pipewire.record("0", pair.rate_hz, 1, &workshop.path("out.wav"));
+    wait_for(&["pw-cat:input_MONO"]);
+    link("merge:out", "pw-cat:input_MONO");
+    pipewire.play("source", &input);
+    recorder.stop();
+    assert_same_after_silence(&workshop.read("out.wav", 0), &pair, &settings);
+}
