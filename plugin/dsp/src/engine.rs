@@ -125,7 +125,7 @@ impl Engine {
                 self.push(a[at + i], b[at + i]);
                 (read_a[i], read_b[i]) = self.aligner.newest(&self.a, &self.b);
             }
-            self.mixer.process(&read_a[..count], &read_b[..count], &mut out[at..at + count], &self.feed);
+            self.mixer.process(&read_a[..count], &read_b[..count], &mut out[at..at + count], self.feed);
             at += count;
             frames -= count;
             self.until_quantum -= count;
@@ -252,7 +252,7 @@ impl Engine {
 
     /// Frames by which the output is later than A, for the controls given last. Audio thread.
     pub fn latency_frames(&self) -> u32 {
-        self.delay_frames as u32 + self.mixer.latency_frames() as u32
+        self.delay_frames as u32
     }
 
     /// What was learnt, or None while nothing is. Audio thread.
