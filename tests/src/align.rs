@@ -117,6 +117,11 @@ pub fn measure(recording: &[f32], rate_hz: f64, window_s: f64, a: &Signal, b: &S
         .collect()
 }
 
+/// The windows, one a line.
+pub fn show(windows: &[Window]) -> String {
+    windows.iter().fold(String::new(), |all, w| all + &w.to_string() + "\n")
+}
+
 /// The value that the share `share` (0 to 1) of `values` does not exceed.
 pub fn quantile(mut values: Vec<f64>, share: f64) -> f64 {
     values.sort_by(f64::total_cmp);

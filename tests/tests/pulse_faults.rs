@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use driftmerge_tests::align::{Window, measure};
+use driftmerge_tests::align::{Window, measure, show};
 use driftmerge_tests::pulse::{MICS, Recorder, Rig, Running, wait_until};
 use rustix::process::Signal;
 
@@ -27,19 +27,15 @@ fn aligned(windows: &[Window]) -> f64 {
     windows.iter().filter(|w| w.error_s.abs() < 50e-6).count() as f64 / windows.len() as f64
 }
 
-fn show(windows: &[Window]) -> String {
-    windows.iter().map(|w| format!("{w}\n")).collect()
-}
-
 /// The longest time, s, in which the recording stays below `floor`.
 fn longest_silence_s(recording: &[f32], floor: f32) -> f64 {
-    let mut longest = 0;
+    let mut longest = 0u32;
     let mut current = 0;
     for x in recording {
         current = if x.abs() < floor { current + 1 } else { 0 };
         longest = longest.max(current);
     }
-    longest as f64 / f64::from(RATE_HZ)
+    f64::from(longest) / f64::from(RATE_HZ)
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use driftmerge_tests::align::{Window, measure, quantile};
+use driftmerge_tests::align::{Window, measure, quantile, show};
 use driftmerge_tests::pulse::{MICS, Rig, Running, wait_until};
 use rustix::process::Signal;
 
@@ -32,7 +32,7 @@ fn listen(rig: &Rig, seconds: f64) -> Vec<Window> {
 /// Asserts that both microphones are in nearly every window, and aligned within `limit_s` in nine of ten.
 fn assert_aligned(windows: &[Window], limit_s: f64) {
     let both: Vec<&Window> = windows.iter().filter(|w| w.both()).collect();
-    let all = windows.iter().map(|w| format!("{w}\n")).collect::<String>();
+    let all = show(windows);
     let share = both.len() as f64 / windows.len() as f64;
     assert!(share > 0.8, "both microphones are found in {share:.2} of the windows only:\n{all}");
     let error_s = quantile(both.iter().map(|w| w.error_s.abs()).collect(), 0.9);
