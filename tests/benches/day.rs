@@ -123,7 +123,7 @@ fn main() -> ExitCode {
     let bad = Rc::default();
     let (a, b) = microphones();
     let controls = Controls { delay_ms: delay_for_lag_ms(FIRST_LAG_S * 1e3), ..Controls::default() };
-    let start = Start { controls, shift_frames: 0, known: None, looks_ahead: false };
+    let start = Start { controls, shift_frames: 0, snapshot: None, looks_ahead: false };
     let reference = Stream::Channel(Channel::new(frames, &bad, a));
     let mut link = Link::new(reference, Channel::new(frames, &bad, b), RATE_HZ, &start).expect("a usual rate");
 

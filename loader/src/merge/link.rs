@@ -18,43 +18,15 @@ const LAG_ROOM_MS: f64 = 2.0;
 /// It is brought this much nearer than it may be, ms, so that a lag at the bound is not trimmed to and fro.
 const TRIM_HYSTERESIS_MS: f64 = 0.5;
 
-/// What a first pass found out.
-#[derive(Clone, Debug)]
-pub struct Known {
-    /// Lag and drift at the first frame.
-    pub snapshot: Snapshot,
-    /// The beginning of the reference and of the shifted B. It is played to the engine backwards first: so levels and
-    /// noise are known at the first frame as well, without a joint in the sound.
-    pub beginning: [Vec<f32>; 2],
-}
-
-impl Known {
-    /// Lets the engine hear the beginning backwards, the lag being held, and then know lag and drift.
-    fn teach(&self, engine: &mut Engine, controls: &Controls) -> anyhow::Result<()> {
-        let [a, b] = &self.beginning;
-        let (a, b): (Vec<f32>, Vec<f32>) = a.iter().zip(b).rev().unzip();
-        // Backwards a late B is early, and comes nearer by the same drift.
-        let seconds = a.len() as f64 / self.snapshot.rate_hz;
-        let lag_s = -self.snapshot.lag_s - self.snapshot.drift_ppm * 1e-6 * seconds;
-        engine.restore(&Snapshot { lag_s, ..self.snapshot })?;
-        engine.set_controls(&Controls { hold: true, ..*controls });
-        let mut merged = vec![0.0; a.len()];
-        engine.process(&a, &b, &mut merged);
-        engine.set_controls(controls);
-        engine.restore(&self.snapshot)?;
-        Ok(())
-    }
-}
-
 /// Where a link starts from.
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug)]
 pub struct Start {
     /// The controls; `delay_ms` is the latency.
     pub controls: Controls,
     /// Frames of B left out at its start (negative: silence put in front).
     pub shift_frames: i64,
     /// What is known already, in terms of the shifted B.
-    pub known: Option<Known>,
+    pub snapshot: Option<Snapshot>,
     /// Nothing is put out late: the trace says so instead of the engine's latency.
     pub looks_ahead: bool,
 }
@@ -136,8 +108,8 @@ impl Link {
     /// The engine cannot work at this rate, or B cannot be read.
     pub fn new(reference: Stream, mut other: Channel, rate_hz: u32, start: &Start) -> anyhow::Result<Self> {
         let mut engine = Engine::new(f64::from(rate_hz), &start.controls)?;
-        if let Some(known) = &start.known {
-            known.teach(&mut engine, &start.controls)?;
+        if let Some(snapshot) = &start.snapshot {
+            engine.restore(snapshot)?;
         }
         other.shift(start.shift_frames)?;
         let frames = reference.frames();

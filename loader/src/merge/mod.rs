@@ -23,7 +23,7 @@ use anyhow::anyhow;
 use driftmerge_dsp::params::delay_for_lag_ms;
 use driftmerge_dsp::{Controls, Snapshot, State};
 use indicatif::{ProgressBar, ProgressStyle};
-use link::{Known, Link, Start, Stream, Tally};
+use link::{Link, Start, Stream, Tally};
 use output::Output;
 use recording::{Channel, Recording};
 use std::cell::Cell;
@@ -39,8 +39,6 @@ const LONGEST_DELAY_MS: f32 = 1000.0;
 const LAG_SETTLES_S: f64 = 1.0;
 /// How long after the lock it takes drift and levels, s: late, for they are means over time.
 const REST_SETTLES_S: f64 = 15.0;
-/// How much of the beginning the engine hears in advance, s: twice what levels and noise take to be known.
-const BEGINNING_S: f64 = 4.0;
 /// Frames between two looks at the progress bar and at signals.
 const REPORT_FRAMES: u64 = 1 << 15;
 
@@ -102,7 +100,7 @@ pub fn merge(config: &Config, args: &MergeArgs) -> Result<(), Failure> {
 
 /// A start that knows nothing.
 fn cold(controls: Controls) -> Start {
-    Start { controls, shift_frames: 0, known: None, looks_ahead: false }
+    Start { controls, shift_frames: 0, snapshot: None, looks_ahead: false }
 }
 
 /// The files and what the passes over them have in common.
@@ -177,27 +175,7 @@ impl Job {
         let lag_s = near.lag_s - far.drift_ppm * 1e-6 * at_s;
         let shift_frames = (lag_s * rate).round() as i64;
         let snapshot = Snapshot { lag_s: lag_s - shift_frames as f64 / rate, ..far };
-        let beginning = self.beginning(starts, shift_frames)?;
-        Ok(Start { controls, shift_frames, known: Some(Known { snapshot, beginning }), looks_ahead: true })
-    }
-
-    /// The first [`BEGINNING_S`] of what the next link behind `starts` will get.
-    fn beginning(&self, starts: &[Start], shift_frames: i64) -> Result<[Vec<f32>; 2], Failure> {
-        let frames = (BEGINNING_S * f64::from(self.recording.rate_hz)) as usize;
-        let mut reference = self.chain(starts)?;
-        let mut a = Vec::new();
-        while a.len() < frames {
-            let block = reference.next_block()?;
-            if block.is_empty() {
-                break;
-            }
-            a.extend_from_slice(block);
-        }
-        let mut other = Channel::open(&self.recording.channels[starts.len() + 1], &self.bad)?;
-        other.shift(shift_frames)?;
-        let mut b = vec![0.0; a.len()];
-        other.fill(&mut b)?;
-        Ok([a, b])
+        Ok(Start { controls, shift_frames, snapshot: Some(snapshot), looks_ahead: true })
     }
 
     /// Runs a link until `enough`; false if the file ended before.
