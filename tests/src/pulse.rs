@@ -19,19 +19,19 @@ const SPEECH_RMS: f64 = 0.1;
 /// Root mean square of each microphone's own noise: 8 dB below the speech.
 const NOISE_RMS: f64 = 0.04;
 
-/// Names of the two microphones on the server.
-pub const MICS: [&str; 2] = ["mic_a", "mic_b"];
+/// Names of the microphones on the server; most rigs have the first two.
+pub const MICS: [&str; 4] = ["mic_a", "mic_b", "mic_c", "mic_d"];
 
 /// A private server with two microphones that are being fed.
 pub struct Rig {
     /// The server.
     pub server: Server,
-    /// The microphones, A and B.
+    /// The microphones, A first.
     pub mics: Vec<Microphone>,
     /// What they hear.
     pub scene: Scene,
     /// Where they are.
-    pub places: [Place; 2],
+    pub places: Vec<Place>,
     /// When their clocks stood at 0.
     begin: Instant,
 }
@@ -39,14 +39,19 @@ pub struct Rig {
 impl Rig {
     /// Two microphones at `rate_hz` whose clocks differ by `ppm` (half each way); B hears everything `delay_b_s` later.
     pub fn start(rate_hz: u32, ppm: f64, delay_b_s: f64) -> Self {
+        Self::start_many(rate_hz, &[(-ppm / 2.0, 0.0), (ppm / 2.0, delay_b_s)])
+    }
+
+    /// Microphones at `rate_hz`, each with how fast its clock runs (ppm) and how late it hears everything (s).
+    pub fn start_many(rate_hz: u32, mics: &[(f64, f64)]) -> Self {
         let rate = f64::from(rate_hz);
-        let place = |seed, clock_ppm, delay_s| Place {
-            clock_ppm,
-            delay_s,
+        let place = |(i, (clock_ppm, delay_s)): (usize, &(f64, f64))| Place {
+            clock_ppm: *clock_ppm,
+            delay_s: *delay_s,
             gain: 1.0,
-            own: noise(seed, PERIOD_S, rate, NOISE_RMS),
+            own: noise(11 + i as u64, PERIOD_S, rate, NOISE_RMS),
         };
-        let places = [place(11, -ppm / 2.0, 0.0), place(12, ppm / 2.0, delay_b_s)];
+        let places = mics.iter().enumerate().map(place).collect();
         let mut sound = voice::speak(7, PERIOD_S, rate, SPEECH_RMS);
         for x in &mut sound {
             *x = x.clamp(-0.7, 0.7);
@@ -58,11 +63,11 @@ impl Rig {
         rig
     }
 
-    /// Makes both microphones (again, after the server was started again).
+    /// Makes all microphones (again, after the server was started again).
     pub fn plug_in_all(&mut self, rate_hz: u32) {
         self.mics.clear();
         self.begin = Instant::now();
-        for mic in 0..MICS.len() {
+        for mic in 0..self.places.len() {
             self.plug_in(mic, rate_hz);
         }
     }

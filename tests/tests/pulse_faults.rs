@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use driftmerge_tests::align::{Window, measure, show};
+use driftmerge_tests::align::{Window, measure};
 use driftmerge_tests::pulse::{MICS, Recorder, Rig, Running, wait_until};
 use rustix::process::Signal;
 
@@ -18,7 +18,7 @@ fn locked(rig: &Rig) -> Running {
 }
 
 fn windows(rig: &Rig, recording: &[f32]) -> Vec<Window> {
-    let [a, b] = &rig.places;
+    let (a, b) = (&rig.places[0], &rig.places[1]);
     measure(recording, f64::from(RATE_HZ), WINDOW_S, &a.own, &b.own, DELAY_B_S)
 }
 
@@ -27,9 +27,13 @@ fn aligned(windows: &[Window]) -> f64 {
     windows.iter().filter(|w| w.error_s.abs() < 50e-6).count() as f64 / windows.len() as f64
 }
 
+fn show(windows: &[Window]) -> String {
+    windows.iter().map(Window::to_string).collect::<Vec<_>>().join("\n")
+}
+
 /// The longest time, s, in which the recording stays below `floor`.
 fn longest_silence_s(recording: &[f32], floor: f32) -> f64 {
-    let mut longest = 0u32;
+    let mut longest = 0_u32;
     let mut current = 0;
     for x in recording {
         current = if x.abs() < floor { current + 1 } else { 0 };
@@ -95,16 +99,20 @@ fn a_microphone_that_stalls_for_2_s_is_replaced_by_the_other_and_merged_again() 
     let mut running = locked(&rig);
     let mut recorder = Recorder::start(&rig, "driftmerge", RATE_HZ);
     recorder.take(5.0);
-    for mic in [1, 0] {
+    // Looked at afterwards: a recorder that is kept waiting falls behind.
+    let recordings = [1, 0].map(|mic| {
         rig.mics[mic].stall(true);
         let stalled = recorder.take(2.0);
         rig.mics[mic].stall(false);
+        recorder.take(6.0);
+        (mic, stalled, recorder.take(5.0))
+    });
+    for (mic, stalled, after) in &recordings {
         // It is waited for a while before silence stands for it; what the recorder is behind comes on top.
         let (_, later) = stalled.split_at(stalled.len() / 2);
-        assert!(longest_silence_s(later, 1e-4) < 0.05, "silence while {} stalls", MICS[mic]);
-        recorder.take(6.0);
-        let after = windows(&rig, &recorder.take(5.0));
-        assert!(aligned(&after) > 0.8, "after {} stalled: {}\n{}", MICS[mic], show(&after), running.said());
+        assert!(longest_silence_s(later, 1e-4) < 0.05, "silence while {} stalls", MICS[*mic]);
+        let after = windows(&rig, after);
+        assert!(aligned(&after) > 0.8, "after {} stalled: {}\n{}", MICS[*mic], show(&after), running.said());
     }
     assert!(running.stop(Signal::TERM).success());
 }

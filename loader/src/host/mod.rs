@@ -6,6 +6,7 @@ pub mod merger;
 pub mod pace;
 pub mod plugin;
 mod plugin_state;
+mod worker;
 
 pub use bundle::{Missing, find_bundle, library_of};
 pub use merger::{Merger, Meters};

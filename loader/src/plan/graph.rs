@@ -88,8 +88,8 @@ pub enum Kind<'a> {
 pub struct Graph<'a> {
     /// Name of the merged source.
     pub name: &'a str,
-    /// Names of the two microphones' sources, A first.
-    pub mics: [&'a str; 2],
+    /// Names of the microphones' sources, A first: two where the server brings them together.
+    pub mics: Vec<&'a str>,
     /// Sample rate, Hz.
     pub rate_hz: u32,
     /// How the sound goes.
@@ -259,7 +259,7 @@ mod tests {
         let ladspa = Path::new("/x/driftmerge.so");
         let in_server = Kind::InServer { ladspa, controls: Controls::default() };
         for kind in [Kind::Direct, Kind::Loopback, in_server] {
-            let graph = Graph { name: "driftmerge", mics: ["a", "b c"], rate_hz: 48_000, kind };
+            let graph = Graph { name: "driftmerge", mics: vec!["a", "b c"], rate_hz: 48_000, kind };
             let elements = graph.elements();
             for (i, element) in elements.iter().enumerate() {
                 let later = &elements[i..];

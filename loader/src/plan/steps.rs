@@ -150,7 +150,7 @@ mod tests {
     use std::path::Path;
 
     fn graph(kind: Kind) -> Graph {
-        Graph { name: "driftmerge", mics: ["mic_a", "it's \"b\" $(x)"], rate_hz: 48_000, kind }
+        Graph { name: "driftmerge", mics: vec!["mic_a", "it's \"b\" $(x)"], rate_hz: 48_000, kind }
     }
 
     fn in_server() -> Kind<'static> {

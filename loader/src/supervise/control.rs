@@ -28,32 +28,43 @@ pub struct Status {
     pub version: String,
     /// Name of the merged source.
     pub source: String,
-    /// Names of the microphones, the reference first.
-    pub microphones: Vec<String>,
-    /// Whether each of them delivers.
-    pub present: Vec<bool>,
+    /// Name of the reference microphone, A.
+    pub reference: String,
+    /// Whether A delivers.
+    pub present: bool,
     /// Sample rate, Hz.
     pub rate_hz: u32,
     /// Time since the start, s.
     pub up_s: f64,
     /// Whether nobody records the merged source, so that the microphones are let go.
     pub resting: bool,
+    /// How much A is delayed in all, ms.
+    pub latency_ms: f32,
+    /// Merged sound that waits in the server, ms; null while that is not known.
+    pub waiting_ms: Option<f64>,
+    /// The microphones merged into A.
+    pub others: Vec<Other>,
+}
+
+/// What a service tells of a microphone that is merged into A.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Other {
+    /// Its name.
+    pub microphone: String,
+    /// Whether it delivers.
+    pub present: bool,
     /// searching, locked or holding.
     pub state: String,
-    /// How late B is against A, ms.
+    /// How late it is against A, ms.
     pub lag_ms: f32,
     /// How fast that grows with the microphones' clocks, ppm.
     pub drift_ppm: f32,
     /// Normalised correlation at the lag in use.
     pub confidence: f32,
-    /// Share of B in the merge.
+    /// Its share in what it was merged into.
     pub weight: f32,
-    /// -1 where B is wired the other way round.
+    /// -1 where it is wired the other way round.
     pub polarity: f32,
-    /// How much the plugin delays A, ms.
-    pub latency_ms: f32,
-    /// Merged sound that waits in the server, ms; null while that is not known.
-    pub waiting_ms: Option<f64>,
 }
 
 /// The service's end of the socket.
@@ -126,19 +137,29 @@ fn ask(name: &str) -> Result<Status, Failure> {
     Ok(serde_json::from_str(&answer).with_context(|| format!("{} is of another version", path.display()))?)
 }
 
-/// The status in one line for people.
-fn line(status: &Status) -> String {
-    let Status { source, state, lag_ms, drift_ppm, confidence, weight, latency_ms, .. } = status;
-    let resting = if status.resting { "  resting: nobody records it" } else { "" };
-    let away: Vec<String> = (status.microphones.iter().zip(&status.present))
-        .filter(|(_, present)| !**present && !status.resting)
-        .map(|(name, _)| format!("  `{name}` is away"))
-        .collect();
-    format!(
-        "{source}: {state}  lag {lag_ms:.3} ms  drift {drift_ppm:.2} ppm  confidence {confidence:.2}  \
-         share of B {weight:.2}  latency {latency_ms:.0} ms{resting}{}",
-        away.concat()
-    )
+/// The status for people: a line for the source, one for each microphone.
+fn lines(status: &Status) -> String {
+    let away = |present: bool| if present || status.resting { "" } else { "  (away)" };
+    let resting = if status.resting { ", resting: nobody records it" } else { "" };
+    let mut text = format!(
+        "{}: latency {:.0} ms{resting}\n  {}: reference{}",
+        status.source,
+        status.latency_ms,
+        status.reference,
+        away(status.present)
+    );
+    for other in &status.others {
+        use std::fmt::Write as _;
+        let Other { microphone, state, lag_ms, drift_ppm, confidence, weight, .. } = other;
+        write!(
+            text,
+            "\n  {microphone}: {state}, lag {lag_ms:.3} ms, drift {drift_ppm:.2} ppm, confidence {confidence:.2}, \
+             share {weight:.2}{}",
+            away(other.present)
+        )
+        .expect("a text takes all");
+    }
+    text
 }
 
 /// Prints what a running service knows.
@@ -150,7 +171,7 @@ pub fn status(config: &Config, args: &StatusArgs) -> Result<(), Failure> {
     if args.json {
         println!("{}", serde_json::to_string_pretty(&status).context("the status is no JSON")?);
     } else {
-        println!("{}", line(&status));
+        println!("{}", lines(&status));
     }
     Ok(())
 }
@@ -166,7 +187,7 @@ pub fn monitor(config: &Config, args: &StatusArgs) -> Result<(), Failure> {
         if args.json {
             println!("{}", serde_json::to_string(&status).context("the status is no JSON")?);
         } else {
-            println!("{}", line(&status));
+            println!("{}", lines(&status));
         }
         std::thread::sleep(MONITOR);
     }

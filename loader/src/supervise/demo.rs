@@ -128,7 +128,7 @@ fn record(
 }
 
 fn report(learnt: &Learnt, recordings: &[Vec<f32>; 3], rate_hz: f64) {
-    let meters = learnt.meters;
+    let meters = learnt.meters[0];
     let drift_ppm = CLOCKS_PPM[1] - CLOCKS_PPM[0];
     let [a, b, merged] = [0, 1, 2].map(|i| signal_to_noise_db(&recordings[i], rate_hz));
     println!("\n               found       truth");
@@ -142,13 +142,13 @@ fn report(learnt: &Learnt, recordings: &[Vec<f32>; 3], rate_hz: f64) {
         "\nspeech over noise: A {a:.1} dB, B {b:.1} dB, merged {merged:.1} dB ({:+.1} dB over the better one)",
         merged - a.max(b)
     );
-    if learnt.snapshot.is_none() {
+    if !meters.locked() {
         println!("\nthe microphones were never locked together: this is not what it should look like");
     }
 }
 
-/// Power of the speech over that of the noise, where the quietest frames are taken for noise alone.
-fn signal_to_noise_db(sound: &[f32], rate_hz: f64) -> f64 {
+/// Power of the speech over that of the noise in dB, where the quietest frames are taken for noise alone.
+pub fn signal_to_noise_db(sound: &[f32], rate_hz: f64) -> f64 {
     let frame = (LEVEL_FRAME_S * rate_hz) as usize;
     let mut powers: Vec<f64> = sound
         .chunks_exact(frame)

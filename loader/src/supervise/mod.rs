@@ -172,19 +172,15 @@ fn library(config: &Config) -> Result<PathBuf, Failure> {
 }
 
 /// The sources that the settings name.
-fn find_mics(config: &Config, present: &Present) -> Result<[String; 2], Failure> {
-    let found: Result<Vec<String>, _> =
-        config.microphones.iter().map(|name| devices::find(present, name).map(|s| s.name.clone())).collect();
-    found?.try_into().map_err(|mics: Vec<String>| {
-        let count = mics.len();
-        Failure::Usage(format!("{count} microphones were given; a server's sound is merged from 2 for now"))
-    })
+fn find_mics(config: &Config, present: &Present) -> Result<Vec<String>, Failure> {
+    let find = |name: &String| Ok(devices::find(present, name)?.name.clone());
+    config.microphones.iter().map(find).collect()
 }
 
 /// The graph that the settings ask for.
 fn wanted<'a>(
     config: &'a Config,
-    mics: &'a [String; 2],
+    mics: &'a [String],
     planned: Planned,
     library: &'a Path,
 ) -> Result<Graph<'a>, Failure> {
@@ -200,5 +196,11 @@ fn wanted<'a>(
         (Planned::Run, Route::Direct) => Kind::Direct,
         (Planned::Run, Route::Loopback) => Kind::Loopback,
     };
-    Ok(Graph { name, mics: [&mics[0], &mics[1]], rate_hz: config.rate_hz, kind })
+    if kind != Kind::Direct && mics.len() != 2 {
+        return Err(Failure::Usage(format!(
+            "{} microphones were given; more than 2 are merged by `driftmerge run --route direct` alone",
+            mics.len()
+        )));
+    }
+    Ok(Graph { name, mics: mics.iter().map(String::as_str).collect(), rate_hz: config.rate_hz, kind })
 }

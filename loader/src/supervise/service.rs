@@ -4,12 +4,13 @@
 //! goes away is looked for again, a server that goes away is waited for, and the graph is made anew. The plugin runs in
 //! the merger's thread all the while, so that what it has learnt outlives both.
 
-use super::control::{Control, Status};
+use super::control::{Control, Other, Status};
 use super::{find_mics, wanted};
 use crate::cli::Planned;
 use crate::config::{Config, Latency, Route};
 use crate::exit::Failure;
-use crate::host::{self, Hosted, Merger, Meters, merger, pace::Clock};
+use crate::host::merger::{self, StageStart};
+use crate::host::{self, Hosted, Merger, Meters, pace::Clock};
 use crate::plan::{self, Step, devices};
 use crate::pulse::capture::Taken;
 use crate::pulse::{self, Capture, Connection, Player, PulseError};
@@ -53,12 +54,10 @@ const JUMP_MS: f32 = 1.0;
 const JUMP_LOOK: Duration = Duration::from_millis(500);
 
 /// What a service knew when it ended.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Learnt {
-    /// The newest meters.
-    pub meters: Meters,
-    /// What was kept for the next start, if there ever was a lock.
-    pub snapshot: Option<Snapshot>,
+    /// The newest meters, one set for each microphone after A.
+    pub meters: Vec<Meters>,
 }
 
 /// Runs the service until a signal ends it.
@@ -87,42 +86,45 @@ pub fn stop_on_signals() -> Result<Arc<AtomicBool>, Failure> {
 /// # Errors
 /// As [`run`].
 pub fn run_until(config: &Config, stop: &AtomicBool) -> Result<Learnt, Failure> {
-    let plugin = Hosted::load(&host::find_bundle(config.bundle.as_deref())?, f64::from(config.rate_hz))?;
+    let bundle = host::find_bundle(config.bundle.as_deref())?;
+    let plugins: Result<Vec<Hosted>, _> =
+        config.microphones.iter().skip(1).map(|_| Hosted::load(&bundle, f64::from(config.rate_hz))).collect();
+    let plugins = plugins?;
     let mut connection = Connection::open(config.server.as_deref())?;
     let mics = find_mics(config, &pulse::survey(&mut connection)?)?;
     let service = Service::new(config, mics, stop);
-    let (mut link, input, output) = Link::new(config);
-    let mut session = Session::open(&service, connection, [0, 0])?;
+    let (mut link, inputs, output) = Link::new(config, service.mics.len());
+    let mut session = Session::open(&service, connection, &vec![0; service.mics.len()])?;
+    let snapshots = service.learnt_before();
+    let stages = plugins.into_iter().zip(snapshots).map(|(plugin, snapshot)| StageStart { plugin, snapshot }).collect();
     let start = merger::Start {
-        plugin,
+        stages,
         controls: config.controls(),
         auto_delay: config.latency == Latency::Auto,
-        snapshot: service.learnt_before(),
         rate_hz: f64::from(config.rate_hz),
         own_clocks: config.route == Route::Direct,
     };
-    let merger = Merger::start(start, input, output);
+    let merger = Merger::start(start, inputs, output);
     let ended = service.serve(&mut session, &mut link, &merger);
     let meters = merger.meters();
-    let snapshot = merger.stop();
-    if let Some(snapshot) = &snapshot {
-        service.keep(snapshot);
+    if let Some(snapshots) = merger.stop() {
+        service.keep(&snapshots);
     }
     session.close(&service)?;
-    ended.map(|()| Learnt { meters, snapshot })
+    ended.map(|()| Learnt { meters })
 }
 
 /// What stays the same while the service runs.
 struct Service<'a> {
     config: &'a Config,
-    mics: [String; 2],
+    mics: Vec<String>,
     stop: &'a AtomicBool,
     /// Under what is learnt is kept.
     key: state::Key,
 }
 
 impl<'a> Service<'a> {
-    fn new(config: &'a Config, mics: [String; 2], stop: &'a AtomicBool) -> Self {
+    fn new(config: &'a Config, mics: Vec<String>, stop: &'a AtomicBool) -> Self {
         // The server's loopbacks have delays of their own: a lag learnt there says nothing about the direct route.
         let way = if config.route == Route::Loopback { "loopback:" } else { "" };
         let microphones = mics.iter().map(|mic| format!("{way}{mic}")).collect();
@@ -160,21 +162,32 @@ impl<'a> Service<'a> {
     /// What is told to whoever asks.
     fn status(&self, session: &Session, merger: &Merger, began: Instant) -> Status {
         let meters = merger.meters();
+        let ms = |frames: f32| frames / self.config.rate_hz as f32 * 1e3;
+        let mut before_frames = 0.0;
+        let others = meters.iter().enumerate().map(|(i, meters)| {
+            let lag_ms = meters.lag_ms + ms(before_frames);
+            before_frames += meters.latency_frames;
+            Other {
+                microphone: self.mics[i + 1].clone(),
+                present: session.alive[i + 1],
+                state: state_name(meters).into(),
+                lag_ms,
+                drift_ppm: meters.drift_ppm,
+                confidence: meters.confidence,
+                weight: meters.weight,
+                polarity: meters.polarity,
+            }
+        });
         Status {
+            others: others.collect(),
             version: env!("CARGO_PKG_VERSION").into(),
             source: self.config.play_device.clone(),
-            microphones: self.mics.to_vec(),
-            present: session.alive.to_vec(),
-            resting: session.resting,
+            reference: self.mics[0].clone(),
+            present: session.alive[0],
             rate_hz: self.config.rate_hz,
             up_s: began.elapsed().as_secs_f64(),
-            state: state_name(&meters).into(),
-            lag_ms: meters.lag_ms,
-            drift_ppm: meters.drift_ppm,
-            confidence: meters.confidence,
-            weight: meters.weight,
-            polarity: meters.polarity,
-            latency_ms: meters.latency_frames / self.config.rate_hz as f32 * 1e3,
+            resting: session.resting,
+            latency_ms: ms(meters.iter().map(|m| m.latency_frames).sum()),
             waiting_ms: session.player.level_s().map(|level_s| level_s * 1e3),
         }
     }
@@ -184,14 +197,17 @@ impl<'a> Service<'a> {
         Ok(plan::steps(&wanted(self.config, &self.mics, Planned::Run, Path::new(""))?, present)?)
     }
 
-    /// What an earlier run learnt about these microphones.
-    fn learnt_before(&self) -> Option<Snapshot> {
-        state::load(&self.config.state_dir, &self.key).into_iter().next().flatten()
+    /// What an earlier run learnt about these microphones, one entry for each after A.
+    fn learnt_before(&self) -> Vec<Option<Snapshot>> {
+        state::load(&self.config.state_dir, &self.key)
     }
 
-    /// Keeps what was learnt for the next run.
-    fn keep(&self, snapshot: &Snapshot) {
-        match state::save(&self.config.state_dir, &self.key, &[Some(*snapshot)]) {
+    /// Keeps what was learnt for the next run, if anything was.
+    fn keep(&self, snapshots: &[Option<Snapshot>]) {
+        if snapshots.iter().all(Option::is_none) {
+            return;
+        }
+        match state::save(&self.config.state_dir, &self.key, snapshots) {
             Ok(path) => tracing::debug!("what was learnt is kept in {}", path.display()),
             Err(why) => {
                 let folder = self.config.state_dir.display();
@@ -208,15 +224,16 @@ fn state_name(meters: &Meters) -> &'static str {
 
 /// This side of the rings.
 struct Link {
-    inputs: [HeapProd<f32>; 2],
+    inputs: Vec<HeapProd<f32>>,
     output: HeapCons<f32>,
 }
 
 impl Link {
-    fn new(config: &Config) -> (Self, [HeapCons<f32>; 2], HeapProd<f32>) {
+    fn new(config: &Config, mics: usize) -> (Self, Vec<HeapCons<f32>>, HeapProd<f32>) {
         let ring = || HeapRb::<f32>::new((RING_S * f64::from(config.rate_hz)) as usize).split();
-        let ((to_a, a), (to_b, b), (out, from_out)) = (ring(), ring(), ring());
-        (Self { inputs: [to_a, to_b], output: from_out }, [a, b], out)
+        let (inputs, theirs) = (0..mics).map(|_| ring()).unzip();
+        let (out, output) = ring();
+        (Self { inputs, output }, theirs, out)
     }
 }
 
@@ -226,14 +243,15 @@ struct Session {
     /// One for each microphone, or one stereo one for both; None while its source is away.
     captures: Vec<Option<Capture>>,
     /// Whether each microphone delivers; both are as the one stream is on the loopback route.
-    alive: [bool; 2],
+    alive: Vec<bool>,
     /// Frames received from each by streams that are gone.
-    before: [u64; 2],
+    before: Vec<u64>,
     player: Player,
     rate_hz: f64,
-    clock: Clock,
-    /// What each microphone has taken, by answers not yet compared.
-    taken: [Option<Taken>; 2],
+    /// One for each microphone after A.
+    clocks: Vec<Clock>,
+    /// What A had taken by its newest answer.
+    taken_by_a: Option<Taken>,
     begin: Instant,
     retried: Instant,
     /// The microphones are let go because nobody records.
@@ -244,7 +262,7 @@ struct Session {
 
 impl Session {
     /// Makes the graph and opens the streams; `before` counts the frames that were received earlier.
-    fn open(service: &Service, mut connection: Connection, before: [u64; 2]) -> Result<Self, Failure> {
+    fn open(service: &Service, mut connection: Connection, before: &[u64]) -> Result<Self, Failure> {
         let config = service.config;
         let present = pulse::survey(&mut connection)?;
         let steps = service.steps(&present)?;
@@ -261,16 +279,15 @@ impl Session {
         };
         let now = Instant::now();
         let rate_hz = f64::from(config.rate_hz);
-        let (clock, taken) = (Clock::new(rate_hz), [None; 2]);
         Ok(Self {
             connection,
             captures,
-            alive: [true; 2],
-            before,
+            alive: vec![true; service.mics.len()],
+            before: before.to_vec(),
             player,
             rate_hz,
-            clock,
-            taken,
+            clocks: vec![Clock::new(rate_hz); service.mics.len() - 1],
+            taken_by_a: None,
             begin: now,
             retried: now,
             resting: false,
@@ -283,10 +300,10 @@ impl Session {
         service: &Service,
         connection: &mut Connection,
         sink: &str,
-        before: [u64; 2],
+        before: &[u64],
     ) -> Result<(Vec<Option<Capture>>, Player), PulseError> {
         let config = service.config;
-        let streams = if config.route == Route::Direct { 2 } else { 1 };
+        let streams = if config.route == Route::Direct { service.mics.len() } else { 1 };
         let captures: Result<Vec<_>, _> =
             (0..streams).map(|i| service.capture(connection, i, before[i]).map(Some)).collect();
         let player = Player::open(connection, &config.play_device, sink, config.rate_hz, config.play_buffer_frames)?;
@@ -297,8 +314,7 @@ impl Session {
     fn turn(&mut self, service: &Service, link: &mut Link, merger: &Merger) -> Result<(), PulseError> {
         self.connection.turn(TURN)?;
         let patience = PATIENCE + Duration::from_secs_f64(2.0 * service.fragment_s());
-        let direct = self.captures.len() == 2;
-        let mut any_quiet = false;
+        let direct = service.config.route == Route::Direct;
         for i in 0..self.captures.len() {
             let rings = if direct { &mut link.inputs[i..=i] } else { &mut link.inputs[..] };
             let mut quiet = self.begin.elapsed() > patience;
@@ -314,12 +330,11 @@ impl Session {
                     self.captures[i] = None;
                 }
             }
-            any_quiet |= quiet || self.captures[i].is_none();
             self.alive[i] = !quiet;
             merger.set_alive(i, !quiet);
         }
         if direct {
-            self.compare_clocks(merger, any_quiet);
+            self.compare_clocks(merger);
         } else {
             self.alive[1] = self.alive[0];
             merger.set_alive(1, self.alive[1]);
@@ -337,22 +352,21 @@ impl Session {
         Ok(())
     }
 
-    /// Tells the merger how far apart the clocks are, where both microphones deliver.
-    fn compare_clocks(&mut self, merger: &Merger, quiet: bool) {
-        if quiet {
-            self.clock = Clock::new(self.rate_hz);
-            self.taken = [None; 2];
-        } else {
-            for (place, capture) in self.taken.iter_mut().zip(&mut self.captures) {
-                *place = capture.as_mut().and_then(Capture::take_taken).or(*place);
+    /// Tells the merger how far the others' clocks are from A's, where both deliver.
+    fn compare_clocks(&mut self, merger: &Merger) {
+        let Some((a, others)) = self.captures.split_first_mut() else { return };
+        let a_there = self.alive[0] && a.is_some();
+        let newer = a.as_mut().and_then(Capture::take_taken);
+        self.taken_by_a = newer.or(self.taken_by_a).filter(|_| a_there);
+        for (i, (other, clock)) in others.iter_mut().zip(&mut self.clocks).enumerate() {
+            if !a_there || !self.alive[i + 1] || other.is_none() {
+                *clock = Clock::new(self.rate_hz);
+            } else if let (Some(a), Some(b)) = (self.taken_by_a, other.as_mut().and_then(Capture::take_taken)) {
+                let apart_s = (b.at - self.begin).as_secs_f64() - (a.at - self.begin).as_secs_f64();
+                clock.look(self.begin.elapsed().as_secs_f64(), b.frames - a.frames - apart_s * self.rate_hz);
             }
-            if let [Some(a), Some(b)] = self.taken {
-                self.taken = [None; 2];
-                let apart_s = if b.at > a.at { (b.at - a.at).as_secs_f64() } else { -(a.at - b.at).as_secs_f64() };
-                self.clock.look(self.begin.elapsed().as_secs_f64(), b.frames - a.frames - apart_s * self.rate_hz);
-            }
+            merger.set_wanted(i, clock.difference_frames());
         }
-        merger.set_wanted(self.clock.difference_frames());
     }
 
     /// Lets the microphones go while nobody records the merged source, and takes them again when somebody does.
@@ -364,7 +378,7 @@ impl Session {
         if pulse::recorded(&mut self.connection, &service.config.play_device)? {
             self.recorded = Instant::now();
         }
-        let patience = if merger.meters().state > 0.0 { REST_AFTER } else { REST_AFTER_UNLOCKED };
+        let patience = if merger.meters().iter().all(Meters::locked) { REST_AFTER } else { REST_AFTER_UNLOCKED };
         let rest = self.recorded.elapsed() > patience;
         if rest == self.resting {
             return Ok(());
@@ -405,7 +419,7 @@ impl Session {
             std::thread::sleep(RETRY);
             let opened = Connection::open(service.config.server.as_deref())
                 .map_err(Failure::from)
-                .and_then(|connection| Self::open(service, connection, self.before));
+                .and_then(|connection| Self::open(service, connection, &self.before));
             match opened {
                 Ok(session) => {
                     *self = session;
@@ -453,12 +467,20 @@ fn take_away(connection: &mut Connection, name: &str) -> Result<(), PulseError> 
     pulse::apply(connection, &steps)
 }
 
+/// What the watch knew of one microphone.
+#[derive(Clone, Copy)]
+struct Known {
+    locked: bool,
+    /// The lag some time ago, ms.
+    lag_ms: f32,
+    at: Instant,
+}
+
 /// Tells what happens: a line per event in the log, one line that changes on a terminal.
 struct Watch {
     terminal: bool,
-    known: Option<Meters>,
-    /// The lag some time ago, and when.
-    lag_ms: (Instant, f32),
+    /// What was known of each microphone after A.
+    known: Vec<Known>,
     running: bool,
     began: Instant,
     looked: Instant,
@@ -479,8 +501,7 @@ impl Watch {
         let terminal = std::io::stderr().is_terminal();
         Self {
             terminal,
-            known: None,
-            lag_ms: (now, 0.0),
+            known: Vec::new(),
             running: false,
             began: now,
             looked: now,
@@ -498,50 +519,54 @@ impl Watch {
         if !self.running && merger.running() {
             self.running = true;
             tell_manager(NotifyState::Ready);
-            tracing::info!(
-                "merging `{}` and `{}` into `{}`",
-                service.mics[0],
-                service.mics[1],
-                service.config.play_device
-            );
+            tracing::info!("merging `{}` into `{}`", service.mics.join("`, `"), service.config.play_device);
         }
         if self.beaten.elapsed() > HEARTBEAT {
             self.beaten = Instant::now();
             tell_manager(NotifyState::Watchdog);
         }
-        let now = merger.meters();
-        let before = self.known.replace(now).unwrap_or_default();
-        let state = state_name(&now);
-        if before.state == 0.0 && now.state > 0.0 {
-            self.tell(&format!("{state}: lag {:.3} ms, drift {:.2} ppm", now.lag_ms, now.drift_ppm));
-        } else if before.state > 0.0 && now.state == 0.0 {
-            self.tell("lock lost, searching");
+        let meters = merger.meters();
+        self.known.resize(meters.len(), Known { locked: false, lag_ms: 0.0, at: self.looked });
+        for (i, now) in meters.iter().enumerate() {
+            self.tell_changes(i, now, &service.mics[i + 1]);
         }
-        let (since, lag_ms) = self.lag_ms;
-        if now.state == 0.0 || before.state == 0.0 {
-            self.lag_ms = (Instant::now(), now.lag_ms);
-        } else if since.elapsed() > JUMP_LOOK {
-            self.lag_ms = (Instant::now(), now.lag_ms);
-            if (now.lag_ms - lag_ms).abs() > JUMP_MS {
-                self.tell(&format!("the lag jumped from {lag_ms:.3} to {:.3} ms", now.lag_ms));
-            }
-        }
-        tracing::trace!(?now, level_s = session.player.level_s(), clocks = session.clock.difference_frames(), "meters");
+        tracing::trace!(?meters, level_s = session.player.level_s(), clocks = ?session.clocks, "meters");
         if self.terminal && self.lined.elapsed() > LINE {
             self.lined = Instant::now();
-            let level_ms = session.player.level_s().unwrap_or(0.0) * 1e3;
-            eprint!(
-                "\r\x1b[K{state}  lag {:.3} ms  drift {:.2} ppm  confidence {:.2}  share of B {:.2}  waiting {level_ms:.0} ms",
-                now.lag_ms, now.drift_ppm, now.confidence, now.weight
-            );
+            eprint!("\r\x1b[K");
+            for now in &meters {
+                let Meters { lag_ms, drift_ppm, confidence, weight, .. } = now;
+                let state = state_name(now);
+                eprint!(
+                    "{state}  lag {lag_ms:.3} ms  drift {drift_ppm:.2} ppm  confidence {confidence:.2}  share {weight:.2}  "
+                );
+            }
             let _ = std::io::stderr().flush();
         }
-        if let Some(snapshot) = merger.take_snapshot() {
-            service.keep(&snapshot);
+        if let Some(snapshots) = merger.take_snapshots() {
+            service.keep(&snapshots);
         }
         if self.kept.elapsed() > KEEP {
             self.kept = Instant::now();
-            merger.ask_snapshot();
+            merger.ask_snapshots();
+        }
+    }
+
+    /// Tells of a lock won or lost, and of jumps.
+    fn tell_changes(&mut self, i: usize, now: &Meters, name: &str) {
+        let known = self.known[i];
+        if now.locked() != known.locked {
+            self.known[i] = Known { locked: now.locked(), lag_ms: now.lag_ms, at: Instant::now() };
+            if now.locked() {
+                self.tell(&format!("`{name}` locked: lag {:.3} ms, drift {:.2} ppm", now.lag_ms, now.drift_ppm));
+            } else {
+                self.tell(&format!("`{name}` lost its lock, searching"));
+            }
+        } else if now.locked() && known.at.elapsed() > JUMP_LOOK {
+            self.known[i] = Known { lag_ms: now.lag_ms, at: Instant::now(), ..known };
+            if (now.lag_ms - known.lag_ms).abs() > JUMP_MS {
+                self.tell(&format!("the lag of `{name}` jumped from {:.3} to {:.3} ms", known.lag_ms, now.lag_ms));
+            }
         }
     }
 

@@ -1,0 +1,286 @@
+//! The thread in which the plugin runs, from inside.
+//!
+//! It takes equal counts from all microphones' rings, moves the others against A by single frames as [`super::pace`] wants
+//! it and tells the plugin. Two microphones make one stage; each further one is merged by a stage of its own into what
+//! the stages before it made:
+//!
+//! ```text
+//! A ──► stage 0 ──► stage 1 ──► … ──► out
+//! B ──────┘           │
+//! C ──────────────────┘
+//! ```
+//!
+//! A microphone that delivers nothing is replaced by silence, so that the others are still heard. Afterwards the streams
+//! are put side by side again before the clocks are followed further: sound that was late is left out, for silence stood
+//! for it; sound that was lost needs nothing. The plugin is told of neither, since to it the lag is what it was before.
+//!
+//! Per block: no allocation, no lock, no system call. Waiting is done by parking; the thread that fills the rings wakes
+//! this one.
+
+use super::merger::{Meters, Shared, StageStart, Start};
+use super::pace::{Move, Pace};
+use super::plugin::Hosted;
+use driftmerge_dsp::params::{CONTROLS, delay_for_lag_ms};
+use driftmerge_dsp::{Controls, Snapshot};
+use ringbuf::traits::{Consumer as _, Observer as _, Producer as _};
+use ringbuf::{HeapCons, HeapProd};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+/// Longest sleep, for the case that nobody wakes the thread.
+const NAP: Duration = Duration::from_millis(5);
+/// Frames of a block. At most one frame of a microphone is moved in each, 0.8 %.
+const BLOCK_FRAMES: usize = 128;
+/// How long to wait for the clocks before starting without them.
+const CLOCK_LIMIT: Duration = Duration::from_secs(1);
+/// The range in which the port `lag_trim` counts.
+const TRIM_RANGE: i64 = 1 << 25;
+
+type Block = [f32; BLOCK_FRAMES];
+
+/// One plugin and the microphone that it merges in.
+struct Stage {
+    plugin: Hosted,
+    controls: Controls,
+    delay_chosen: bool,
+    pace: Pace,
+    /// The streams have to be put side by side before the clocks are followed.
+    realign: bool,
+    /// Frames of silence that the microphone is still to be held back by.
+    owed_frames: usize,
+    trim_frames: i64,
+    meters: Meters,
+}
+
+impl Stage {
+    /// `before_s` is how much later than A the sound is that this stage gets from those before it.
+    fn new(start: StageStart, controls: Controls, auto_delay: bool, rate_hz: f64, before_s: f64) -> Self {
+        let StageStart { mut plugin, snapshot } = start;
+        let mut controls = controls;
+        let mut delay_chosen = !auto_delay;
+        if auto_delay {
+            controls.delay_ms = CONTROLS[1].min;
+        }
+        if let Some(snapshot) = snapshot {
+            let snapshot = Snapshot { lag_s: snapshot.lag_s - before_s, ..snapshot };
+            match plugin.restore(&snapshot) {
+                Ok(()) if auto_delay => {
+                    controls.delay_ms = delay_for_lag_ms(snapshot.lag_s * 1e3);
+                    delay_chosen = true;
+                }
+                Ok(()) => {}
+                Err(error) => tracing::warn!("what was learnt before is not used: {error}"),
+            }
+        }
+        plugin.set_controls(&controls);
+        let pace = Pace::new(rate_hz);
+        let meters = Meters::default();
+        Self { plugin, controls, delay_chosen, pace, realign: true, owed_frames: 0, trim_frames: 0, meters }
+    }
+
+    /// Tells the plugin that frames of the microphone were taken out (positive) or are put in (negative).
+    fn tell(&mut self, frames: i64) {
+        self.trim_frames += frames;
+        // The port counts modulo its range.
+        let wrapped = (self.trim_frames + TRIM_RANGE / 2).rem_euclid(TRIM_RANGE) - TRIM_RANGE / 2;
+        self.controls.lag_trim_frames = wrapped as i32;
+        self.plugin.set_controls(&self.controls);
+    }
+
+    /// Merges one block and chooses the delay at the first lock. Gives the meters.
+    fn run(&mut self, a: &Block, b: &Block, out: &mut Block) -> [f32; 7] {
+        self.plugin.run(a, b, out);
+        let values = self.plugin.meters();
+        self.meters = Meters::new(values);
+        if !self.delay_chosen && self.meters.locked() {
+            self.delay_chosen = true;
+            self.controls.delay_ms = delay_for_lag_ms(f64::from(self.meters.lag_ms));
+            self.plugin.set_controls(&self.controls);
+        }
+        values
+    }
+}
+
+/// What the thread owns.
+pub(super) struct Worker {
+    shared: Arc<Shared>,
+    inputs: Vec<HeapCons<f32>>,
+    output: HeapProd<f32>,
+    rate_hz: f64,
+    stages: Vec<Stage>,
+    /// Frames for the next block from each microphone's ring.
+    counts: Vec<usize>,
+    /// One for each microphone.
+    blocks: Vec<Block>,
+    merged: [Block; 2],
+}
+
+impl Worker {
+    pub fn new(start: Start, shared: Arc<Shared>, inputs: Vec<HeapCons<f32>>, output: HeapProd<f32>) -> Self {
+        let Start { stages: starts, controls, auto_delay, rate_hz, .. } = start;
+        let mut before_s = 0.0;
+        let mut stages = Vec::new();
+        for start in starts {
+            let stage = Stage::new(start, controls, auto_delay, rate_hz, before_s);
+            before_s += f64::from(stage.controls.delay_ms) * 1e-3;
+            stages.push(stage);
+        }
+        let blocks = vec![[0.0; BLOCK_FRAMES]; inputs.len()];
+        let counts = vec![0; inputs.len()];
+        Self { shared, inputs, output, rate_hz, stages, counts, blocks, merged: [[0.0; BLOCK_FRAMES]; 2] }
+    }
+
+    pub fn work(mut self) {
+        let begin = Instant::now();
+        while !self.shared.stop.load(Ordering::Relaxed) {
+            self.align();
+            let early = self.stages.iter().any(|stage| stage.realign) && begin.elapsed() < CLOCK_LIMIT;
+            if early || !self.step() {
+                self.keep_snapshots();
+                std::thread::park_timeout(NAP);
+            }
+        }
+        self.shared.snapshots_asked.store(true, Ordering::Relaxed);
+        self.keep_snapshots();
+    }
+
+    /// Keeps what each stage has learnt; the lags are told against A.
+    fn keep_snapshots(&mut self) {
+        if !self.shared.snapshots_asked.swap(false, Ordering::Relaxed) {
+            return;
+        }
+        let mut before_s = 0.0;
+        let mut kept = Vec::new();
+        for stage in &self.stages {
+            let learnt = stage.plugin.snapshot().unwrap_or_else(|error| {
+                tracing::warn!("what was learnt cannot be kept: {error}");
+                None
+            });
+            kept.push(learnt.map(|snapshot| Snapshot { lag_s: snapshot.lag_s + before_s, ..snapshot }));
+            before_s += f64::from(stage.meters.latency_frames) / self.rate_hz;
+        }
+        if let Ok(mut place) = self.shared.snapshots.lock() {
+            *place = Some(kept);
+        }
+    }
+
+    /// Puts the streams side by side where that is due.
+    fn align(&mut self) {
+        for (stage, shared) in self.stages.iter_mut().zip(&self.shared.stages) {
+            stage.realign |= shared.wanted().is_none();
+        }
+        let due = |(stage, shared): (&Stage, &super::merger::StageShared)| {
+            let short = shared.wanted().map(|wanted| stage.pace.short_frames(wanted).round() as i64);
+            short.filter(|_| stage.realign)
+        };
+        // A is behind all others: it is A that has to hurry, or the merge would be later for ever.
+        let all_due = self
+            .stages
+            .iter()
+            .zip(&self.shared.stages)
+            .map(due)
+            .try_fold(i64::MIN, |most, short| Some(most.max(short?)));
+        if let Some(behind) = all_due.filter(|most| *most < 0) {
+            let skipped = self.inputs[0].skip((-behind) as usize);
+            for stage in &mut self.stages {
+                stage.pace.passed(skipped, 0);
+            }
+            if skipped as i64 != -behind {
+                // The rest is on its way.
+                return;
+            }
+        }
+        for (i, (stage, shared)) in self.stages.iter_mut().zip(&self.shared.stages).enumerate() {
+            match due((stage, shared)) {
+                None => {}
+                Some(short) if short < 0 => {
+                    stage.owed_frames = (-short) as usize;
+                    // What is owed will be given; to the pace it is as good as done.
+                    stage.pace.passed(stage.owed_frames, 0);
+                    stage.realign = false;
+                }
+                Some(short) => {
+                    let skipped = self.inputs[i + 1].skip(short as usize);
+                    stage.pace.passed(0, skipped);
+                    stage.realign = skipped < short as usize;
+                }
+            }
+        }
+    }
+
+    /// Merges one block, if there is one.
+    fn step(&mut self) -> bool {
+        let mut some = false;
+        for (i, input) in self.inputs.iter().enumerate() {
+            let owed = if i == 0 { 0 } else { self.stages[i - 1].owed_frames };
+            let ready = (owed + input.occupied_len()).min(BLOCK_FRAMES);
+            if ready < BLOCK_FRAMES && self.shared.alive[i].load(Ordering::Relaxed) {
+                return false;
+            }
+            some |= ready == BLOCK_FRAMES && owed == 0;
+            self.counts[i] = ready - owed.min(ready);
+        }
+        if !some {
+            return false;
+        }
+        for i in 0..self.stages.len() {
+            self.keep_pace(i);
+        }
+        for (i, (block, count)) in self.blocks.iter_mut().zip(&self.counts).enumerate() {
+            let (missing, real) = block.split_at_mut(BLOCK_FRAMES - count);
+            missing.fill(0.0);
+            self.inputs[i].pop_slice(real);
+        }
+        self.run();
+        self.shared.running.store(true, Ordering::Relaxed);
+        true
+    }
+
+    /// Moves the microphone of stage `i` by a frame where that is due, and counts what the block will take.
+    fn keep_pace(&mut self, i: usize) {
+        let (stage, shared) = (&mut self.stages[i], &self.shared.stages[i]);
+        let (a, b) = (self.counts[0], &mut self.counts[i + 1]);
+        let owed = stage.owed_frames.min(BLOCK_FRAMES - *b);
+        stage.owed_frames -= owed;
+        let whole = a == BLOCK_FRAMES && *b == BLOCK_FRAMES;
+        match shared.wanted() {
+            Some(wanted) if whole && !stage.realign => match stage.pace.plan(wanted) {
+                Move::TakeOut if self.inputs[i + 1].occupied_len() > BLOCK_FRAMES => {
+                    self.inputs[i + 1].skip(1);
+                    stage.pace.passed(0, 1);
+                    stage.tell(1);
+                }
+                Move::PutIn => {
+                    *b -= 1;
+                    stage.tell(-1);
+                }
+                Move::Stay | Move::TakeOut => {}
+            },
+            _ => {}
+        }
+        // Silence that was owed was counted when it became so.
+        stage.pace.passed(a - owed.min(a), *b);
+    }
+
+    /// Runs the stages on what is in the blocks.
+    fn run(&mut self) {
+        self.merged[0] = self.blocks[0];
+        for i in 0..self.stages.len() {
+            let [merged, out] = &mut self.merged;
+            let latency_before = self.stages[i].meters.latency_frames;
+            let values = self.stages[i].run(merged, &self.blocks[i + 1], out);
+            self.shared.stages[i].set_meters(values);
+            self.merged.swap(0, 1);
+            // The stages after this one get everything later by as much, which is as if their microphones had lost it.
+            let later_frames = (self.stages[i].meters.latency_frames - latency_before) as i64;
+            if later_frames != 0 && self.shared.running.load(Ordering::Relaxed) {
+                for stage in &mut self.stages[i + 1..] {
+                    stage.tell(later_frames);
+                }
+            }
+        }
+        // A full ring: nobody plays; the sound is lost, which is what playing it to nobody would do.
+        self.output.push_slice(&self.merged[0]);
+    }
+}
