@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use libloading::{Library, Symbol};
 
 use crate::hosts::{Background, Workshop, succeed};
+use crate::pulse::wait_until;
 use crate::two_clocks::Pair;
 
 /// Frames in a period.
@@ -207,21 +208,21 @@ impl<'a> Deck<'a> {
         Self { workshop, server, tape, client, _player: player }
     }
 
-    /// Connects a host's ports.
+    /// Connects a host's ports, as soon as the host is ready for it: a client shows its ports before it runs.
     pub fn connect(&self, in_a: &CStr, in_b: &CStr, out: &CStr) {
         for (from, to) in [(c"player:a", in_a), (c"player:b", in_b), (out, c"recorder:in")] {
             // SAFETY: the client's own handle, C strings.
-            let status = unsafe { (Api::get().connect)(self.client.0, from.as_ptr(), to.as_ptr()) };
-            assert_eq!(status, 0, "{from:?} to {to:?}");
+            let connect = || unsafe { (Api::get().connect)(self.client.0, from.as_ptr(), to.as_ptr()) };
+            wait_until(&format!("{from:?} is connected to {to:?}"), Duration::from_secs(20), || connect() == 0);
         }
     }
 
     /// Plays both microphones, as fast as the host can, and gives what it makes of them.
     pub fn play(&self, pair: &Pair) -> Vec<f32> {
-        // The tape goes in before the server runs free: every period that it runs without is one of silence more.
+        // Running free, the server waits for every client in every period; in step with the clock it may go on without.
+        self.freewheel("y");
         let play = pair.a.iter().zip(&pair.b).map(|(a, b)| [*a, *b]).collect();
         self.change(|tape| *tape = Tape { play, periods: tape.periods, ..Tape::default() });
-        self.freewheel("y");
         let begin = Instant::now();
         let full = || self.change(|tape| tape.record.len()) >= pair.a.len();
         while !full() {

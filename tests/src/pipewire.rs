@@ -1,7 +1,6 @@
 //! A private PipeWire with its session manager and its PulseAudio door, without a sound card.
 
 use std::fs;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::process::Command;
 
@@ -75,15 +74,6 @@ impl<'a> PipeWire<'a> {
         command.args(["--record", "--format", "f32", "--rate", &rate_hz.to_string(), "--properties", properties]);
         command.args(["--channels", &channels.to_string(), "--target", target]).arg(file);
         Background::start(&mut command, self.workshop.path("record.log"))
-    }
-}
-
-/// Does `job` up to three times until it succeeds: on a busy machine a server may miss a period, and the sound then has
-/// a gap that is no fault of the plugin's.
-pub fn in_three_attempts(job: impl Fn()) {
-    let succeeds = || catch_unwind(AssertUnwindSafe(&job)).is_ok();
-    if !succeeds() && !succeeds() {
-        job();
     }
 }
 

@@ -4,8 +4,8 @@ use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
-use driftmerge_tests::hosts::{CHANGED, Settings, Workshop, succeed};
-use driftmerge_tests::pipewire::{PipeWire, assert_same_after_silence, in_three_attempts};
+use driftmerge_tests::hosts::{CHANGED, Settings, Workshop, in_three_attempts, succeed};
+use driftmerge_tests::pipewire::{PipeWire, assert_same_after_silence};
 use driftmerge_tests::pulse::wait_until;
 use driftmerge_tests::two_clocks::Pair;
 

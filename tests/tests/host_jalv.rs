@@ -2,10 +2,12 @@
 
 use std::fs;
 use std::path::Path;
+use std::time::Duration;
 
-use driftmerge_tests::hosts::{Background, CHANGED, Settings, URI, Workshop, assert_same};
+use driftmerge_tests::hosts::{Background, CHANGED, Settings, URI, Workshop, assert_same, in_three_attempts};
 use driftmerge_tests::jack_server::{Deck, JackServer, PERIOD};
 use driftmerge_tests::lilv_host::LilvHost;
+use driftmerge_tests::pulse::wait_until;
 use driftmerge_tests::two_clocks::Pair;
 
 /// Starts jalv, from saved state if there is some, and connects it.
@@ -19,6 +21,7 @@ fn start(workshop: &Workshop, server: &JackServer, deck: &Deck, state: Option<&P
     for (symbol, _, value) in CHANGED {
         command.args(["-c", &format!("{symbol}={value}")]);
     }
+    wait_until("the name is free", Duration::from_secs(20), || !server.has_port(workshop, "merge:out"));
     let mut jalv = Background::start(command.arg(URI), workshop.path("jalv.log"));
     jalv.wait_until("jalv has ports", |_| server.has_port(workshop, "merge:out"));
     deck.connect(c"merge:in_a", c"merge:in_b", c"merge:out");
@@ -27,6 +30,10 @@ fn start(workshop: &Workshop, server: &JackServer, deck: &Deck, state: Option<&P
 
 #[test]
 fn jalv_gives_what_the_engine_gives_and_keeps_what_was_learnt() {
+    in_three_attempts(check);
+}
+
+fn check() {
     let (workshop, pair) = (Workshop::new(), Pair::short());
     let server = JackServer::start(&workshop, pair.rate_hz);
     let deck = Deck::new(&workshop, &server);

@@ -1,7 +1,7 @@
 //! `jalv` on `PipeWire`'s JACK, behind a null sink.
 
-use driftmerge_tests::hosts::{Background, CHANGED, Settings, URI, Workshop, succeed};
-use driftmerge_tests::pipewire::{PipeWire, assert_same_after_silence, in_three_attempts};
+use driftmerge_tests::hosts::{Background, CHANGED, Settings, URI, Workshop, in_three_attempts, succeed};
+use driftmerge_tests::pipewire::{PipeWire, assert_same_after_silence};
 use driftmerge_tests::two_clocks::Pair;
 
 #[test]

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use driftmerge_tests::hosts::{Settings, Workshop, succeed};
-use driftmerge_tests::pipewire::{PipeWire, assert_same_after_silence, in_three_attempts};
+use driftmerge_tests::hosts::{Settings, Workshop, in_three_attempts, succeed};
+use driftmerge_tests::pipewire::{PipeWire, assert_same_after_silence};
 use driftmerge_tests::pulse::wait_until;
 use driftmerge_tests::two_clocks::Pair;
 
