@@ -24,8 +24,8 @@
 //! | searching | `correlate`, `acquire`, `presence` |
 //! | following | `track`, `follow`, `lock`, `observe`, `sums`, `measure`, `correct`, `pull_in`, `kalman`, `jumps` |
 //! | reading both | `align`, `interpolate` |
-//! | merging | `mix`, `weigh`, `onset`, `places`, `speech`, `voice_band` |
-//! | tools | `spectrum`, `window` |
+//! | merging | `mix`, `weigh`, `onset`, `places`, `speech`, `voice_band`, `bands` |
+//! | tools | `spectrum`, `toeplitz`, `window` |
 //!
 //! Analysis work is cut into steps of at most one transform and handed out by counted frames, so that no call is much
 //! dearer than another. On the audio thread nothing allocates, locks, waits or panics.
@@ -58,6 +58,7 @@ mod track;
 mod align;
 mod interpolate;
 
+mod bands;
 mod mix;
 mod onset;
 mod places;
@@ -66,6 +67,7 @@ mod voice_band;
 mod weigh;
 
 mod spectrum;
+mod toeplitz;
 mod window;
 
 pub use engine::{Engine, EngineError};

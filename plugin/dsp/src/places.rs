@@ -8,11 +8,11 @@
 use crate::onset::Onset;
 
 /// Places kept; the one not heard for longest makes room.
-const PLACES: usize = 4;
+pub const PLACES: usize = 4;
 /// Memory of the powers of a place, frames of speech (10 ms each): 6 s.
-const MEMORY_FRAMES: f64 = 600.0;
+pub const MEMORY_FRAMES: f64 = 600.0;
 /// Speed of learning in frames without speech, against frames with: sounds that never pause have to count too.
-const PAUSE_SPEED: f64 = 0.02;
+pub const PAUSE_SPEED: f64 = 0.02;
 /// Memory of the onsets of a place, in onsets.
 const MEMORY_ONSETS: f64 = 25.0;
 /// Onsets of a place before it is asked whether it still fits.
@@ -55,14 +55,16 @@ pub struct Powers {
 
 /// [`Powers`] with a memory.
 #[derive(Clone, Copy, Debug, Default)]
-struct Memory {
-    mean: Powers,
+pub struct Memory {
+    /// The averages.
+    pub mean: Powers,
     /// How full the memory is, 0 to 1.
-    fill: f64,
+    pub fill: f64,
 }
 
 impl Memory {
-    fn learn(&mut self, frame: &Powers, speed: f64) {
+    /// Takes a frame, with the share `speed` of a full memory. Audio thread.
+    pub fn learn(&mut self, frame: &Powers, speed: f64) {
         self.fill = (self.fill + speed).min(1.0);
         let step = speed / self.fill;
         let mean = &mut self.mean;
@@ -87,6 +89,8 @@ pub struct Place {
     /// Onsets heard, at most [`MEMORY_ONSETS`].
     pub onsets: f64,
     heard: u64,
+    /// Tells places apart that took the same slot one after the other.
+    id: u64,
 }
 
 impl Place {
@@ -144,6 +148,11 @@ impl Places {
     /// The place spoken from now.
     pub fn current(&self) -> &Place {
         &self.kept[self.current]
+    }
+
+    /// The slot of the current place, below [`PLACES`], and a number that no other place had there.
+    pub fn current_slot(&self) -> (usize, u64) {
+        (self.current, self.current().id)
     }
 
     /// Takes the powers of the next frame. Audio thread.
@@ -221,7 +230,7 @@ impl Places {
             return (nearest != self.current).then_some(nearest);
         }
         let room = self.make_room();
-        self.kept[room] = self.fresh;
+        self.kept[room] = Place { id: self.frame, ..self.fresh };
         Some(room)
     }
 

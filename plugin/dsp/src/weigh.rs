@@ -24,6 +24,11 @@ const GUESS_ONSETS: f64 = 1.0;
 const FAR_OFF: f64 = 3.0;
 /// Coherence at onsets from which on the pair counts as aligned; noise lowers it, a wrong lag takes it away.
 const FULL_COHERENCE: f64 = 0.3;
+/// The level is known to about a tenth. What may be the direct sound of a good microphone is not taken for its noise:
+/// that would add the other one's, while to leave a poor one out costs next to nothing.
+const LEVEL_DOUBT: f64 = 1.1;
+/// Least coherence at onsets that is used to tell how much of the noisier microphone's rises is noise.
+const LEAST_COHERENCE: f64 = 0.1;
 /// The largest ratio of the two gains.
 const LARGEST_RATIO: f64 = 1e4;
 /// Speech from which on something is known, s.
@@ -63,12 +68,22 @@ impl Levels {
     }
 }
 
+/// What the noise of the two microphones consists of, as powers.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Parts {
+    /// Steady noise of A and of B: the floors.
+    pub steady: [f64; 2],
+    /// What else is not the direct sound, reverberation for the most part.
+    pub room: [f64; 2],
+}
+
 /// Learns [`Levels`] from the aligned pair.
 #[derive(Clone, Debug, Default)]
 pub struct Weigher {
     places: Places,
     restored: Option<Levels>,
     levels: Option<Levels>,
+    parts: Parts,
 }
 
 impl Weigher {
@@ -90,7 +105,8 @@ impl Weigher {
         if place.speech_s() < FIRST_SPEECH_S {
             return;
         }
-        let fresh = measure(place);
+        let (fresh, parts) = measure(place);
+        self.parts = parts;
         if let Some(old) = self.restored {
             if place.onsets >= RESTORED_ONSETS {
                 self.restored = None;
@@ -101,6 +117,16 @@ impl Weigher {
         }
     }
 
+    /// The place spoken from: see [`Places::current_slot`]. Audio thread.
+    pub fn place(&self) -> (usize, u64) {
+        self.places.current_slot()
+    }
+
+    /// What the noise consists of. Audio thread.
+    pub fn parts(&self) -> &Parts {
+        &self.parts
+    }
+
     /// What is known now; None before anything is. Audio thread.
     pub fn levels(&self) -> Option<Levels> {
         self.levels
@@ -108,37 +134,22 @@ impl Weigher {
 }
 
 /// The levels that are best for a place.
-fn measure(place: &Place) -> Levels {
-    let p = place.powers();
-    let (power_a, power_b) = (p.a.max(1e-30), p.b.max(1e-30));
-    let both = (power_a * power_b).sqrt();
-    let cross = p.cross.clamp(1e-3 * both, both);
-    let part = floor_share(p, cross);
-    let least_a = part * p.floor_a + LEAST_NOISE * power_a;
-    let least_b = part * p.floor_b + LEAST_NOISE * power_b;
-    let speech_a = (power_a - least_a).max(1e-3 * power_a);
-    let speech_b = (power_b - least_b).max(1e-3 * power_b);
-
-    let by_energy = 0.5 * (speech_b / speech_a).ln();
+fn measure(place: &Place) -> (Levels, Parts) {
+    let powers = Bounded::new(place.powers());
+    let by_energy = powers.level_by_energy();
     let trust = place.onsets / (place.onsets + GUESS_ONSETS);
     let (mut log_level, mut coherence) = (by_energy, 1.0);
     if place.onsets > 0.0 {
-        let rises = (place.rise_a * place.rise_b).sqrt();
-        let by_onset = 0.5 * ((place.rise_b + 1e-30) / (place.rise_a + 1e-30)).ln();
+        let rises = (place.rise_a * place.rise_b).sqrt() + 1e-30;
+        let in_common = (place.rise_cross / rises).clamp(LEAST_COHERENCE, 1.0).ln();
+        let noisier_b = powers.steady[1] / powers.power[1] - powers.steady[0] / powers.power[0];
+        let by_onset = 0.5 * ((place.rise_b + 1e-30) / (place.rise_a + 1e-30)).ln() + noisier_b * in_common;
         let off = (by_onset - by_energy).clamp(-FAR_OFF, FAR_OFF) * (1.0 + BEYOND);
         log_level += trust * off;
-        let seen = (place.rise_cross / (FULL_COHERENCE * rises + 1e-30)).clamp(0.0, 1.0);
+        let seen = (place.rise_cross / (FULL_COHERENCE * rises)).clamp(0.0, 1.0);
         coherence += trust * (seen - 1.0);
     }
-    // Beyond these, the noise of one microphone would lie below its floor.
-    let (mut low, mut high) = (cross / speech_a, speech_b / cross);
-    if low > high {
-        low = (low * high).sqrt();
-        high = low;
-    }
-    let level = log_level.exp().clamp(low, high);
-    let noise_a = (power_a - cross / level).max(least_a);
-    let noise_b = (power_b - level * cross).max(least_b);
+    let (level, noise_a, noise_b) = powers.noises(log_level.exp());
 
     // Largest ratio of onset power, a matrix with `coherence` off its diagonal, to noise: an eigenvector of 2 x 2.
     let (snr_a, snr_b) = (1.0 / noise_a, level * level / noise_b);
@@ -147,7 +158,44 @@ fn measure(place: &Place) -> Levels {
     let (of_a, of_b) = if snr_a >= snr_b { (top - snr_b, off) } else { (off, top - snr_a) };
     let ratio = (of_b / noise_b.sqrt()) / (of_a / noise_a.sqrt()).max(1e-30);
     let ratio = ratio.clamp(1.0 / LARGEST_RATIO, LARGEST_RATIO);
-    Levels { level_ratio: level, noise_ratio: level / ratio }
+    let steady = powers.steady;
+    let room = [noise_a - steady[0], noise_b - steady[1]];
+    (Levels { level_ratio: level, noise_ratio: level / ratio }, Parts { steady, room })
+}
+
+/// Powers of a pair with what bounds the noises in them.
+struct Bounded {
+    power: [f64; 2],
+    cross: f64,
+    steady: [f64; 2],
+    least: [f64; 2],
+    speech: [f64; 2],
+}
+
+impl Bounded {
+    fn new(p: &Powers) -> Self {
+        let power = [p.a.max(1e-30), p.b.max(1e-30)];
+        let both = (power[0] * power[1]).sqrt();
+        let cross = p.cross.clamp(1e-3 * both, both);
+        let part = floor_share(p, cross);
+        let steady = [part * p.floor_a, part * p.floor_b];
+        let least = [0, 1].map(|i| steady[i] + LEAST_NOISE * power[i]);
+        let speech = [0, 1].map(|i| (power[i] - least[i]).max(1e-3 * power[i]));
+        Self { power, cross, steady, least, speech }
+    }
+
+    fn level_by_energy(&self) -> f64 {
+        0.5 * (self.speech[1] / self.speech[0]).ln()
+    }
+
+    /// The level nearest to the given one at which no noise lies below its floor, and the noises for it.
+    fn noises(&self, level: f64) -> (f64, f64, f64) {
+        let (low, high) = (self.cross / self.speech[0], self.speech[1] / self.cross);
+        let level = if low > high { (low * high).sqrt() } else { level.clamp(low, high) };
+        let noise_a = (self.power[0] - LEVEL_DOUBT * self.cross / level).max(self.least[0]);
+        let noise_b = (self.power[1] - LEVEL_DOUBT * self.cross * level).max(self.least[1]);
+        (level, noise_a, noise_b)
+    }
 }
 
 /// The share of both floors, 0 to 1, that leaves room for the cross power: where a sound never pauses, the floors
