@@ -76,10 +76,10 @@ pub struct Bands {
 
 impl Bands {
     /// For streams of `rate_hz` that are handed in in pieces of at most `step_len` frames. Allocates.
-    pub fn new(rate_hz: f64, step_len: usize, looks_ahead: bool) -> Self {
+    pub fn new(rate_hz: f64, step_len: usize) -> Self {
         let half = ((rate_hz * HALF_S).round() as usize).min(HALF_MOST);
         let taps = 2 * half;
-        let ahead = if looks_ahead { half } else { 0 };
+        let ahead = half;
         let size = ((rate_hz * WINDOW_S) as usize).next_power_of_two();
         let mut planner = RealFftPlanner::new();
         let (forward, inverse) = (planner.plan_fft_forward(size), planner.plan_fft_inverse(size));

@@ -66,6 +66,7 @@ impl Engine {
         let held = (2.0 * MAX_LAG_S * rate_hz) as usize + 2 * TAPS;
         let streams = Streams::new(rate_hz);
         let delay_frames = frames(controls.delay_ms, rate_hz);
+        let mixer = Mixer::new(rate_hz);
         let quantum_frames = QUANTUM * streams.rates.fine_factor;
         Ok(Self {
             rate_hz,
@@ -74,8 +75,8 @@ impl Engine {
             b: History::new(held, TAPS),
             tracker: Tracker::new(&streams, settings(controls)),
             streams,
-            aligner: Aligner::new(rate_hz, delay_frames),
-            mixer: Mixer::new(rate_hz),
+            aligner: Aligner::new(rate_hz, delay_frames - mixer.latency_frames() as i64),
+            mixer,
             delay_frames,
             quantum_frames,
             until_quantum: quantum_frames,
@@ -203,10 +204,12 @@ impl Engine {
         self.until_quantum = self.quantum_frames;
         self.tracker.quantum(&self.streams);
         let trim = self.streams.trim_frames as f64;
-        let largest = self.aligner.largest_lag_frames(self.delay_frames) + trim;
+        // Both are read earlier by what the mixer holds back: the latency stays the delay.
+        let delay_frames = self.delay_frames - self.mixer.latency_frames() as i64;
+        let largest = self.aligner.largest_lag_frames(delay_frames) + trim;
         let (mut lag_frames, mut sign, mut trusted) = (self.aligner.lag_frames(), 1.0, false);
         if let Some(lock) = self.tracker.lock() {
-            let place = self.a.count() + self.quantum_frames as i64 - self.delay_frames;
+            let place = self.a.count() + self.quantum_frames as i64 - delay_frames;
             lag_frames = lock.lag_us_at_place(place as f64 / self.rate_hz) * 1e-6 * self.rate_hz;
             sign = lock.sign;
             trusted = lock.is_trusted();
@@ -215,7 +218,7 @@ impl Engine {
         self.feed.aligned = trusted && !self.delay_too_small;
         self.feed.correlation = self.tracker.follower().confidence();
         let smallest = trim - MAX_LAG_S * self.rate_hz;
-        self.aligner.aim(self.delay_frames, lag_frames.clamp(smallest, largest), sign, self.quantum_frames);
+        self.aligner.aim(delay_frames, lag_frames.clamp(smallest, largest), sign, self.quantum_frames);
     }
 
     /// The lag of B's own timeline in us, as ms of the streams as passed.

@@ -115,19 +115,10 @@ pub struct Mixer {
 }
 
 impl Mixer {
-    /// A mixer for streams of `rate_hz` (8000 to 192000) that adds no latency. Allocates.
+    /// A mixer for streams of `rate_hz` (8000 to 192000). It puts out its sound at most 2 ms late, in every mode, for
+    /// the sake of the weights by band: where the noises lie side by side in frequency, they then take away 12 dB of
+    /// noise instead of 4. Allocates.
     pub fn new(rate_hz: f64) -> Self {
-        Self::with(rate_hz, false)
-    }
-
-    /// A mixer that puts out its sound at most 2 ms late in every mode, for the sake of the weights by band: where the
-    /// noises lie side by side in frequency, they take away 12 dB of noise instead of 4. Allocates.
-    #[allow(dead_code, reason = "for an engine that reads both streams so much earlier")]
-    pub fn looking_ahead(rate_hz: f64) -> Self {
-        Self::with(rate_hz, true)
-    }
-
-    fn with(rate_hz: f64, looks_ahead: bool) -> Self {
         let step_len = (rate_hz * STEP_S).round().max(1.0) as usize;
         Self {
             step_len,
@@ -147,13 +138,12 @@ impl Mixer {
             target: Gains::ONLY_A,
             start: Gains::ONLY_A,
             ramp_pos: usize::MAX,
-            bands: Bands::new(rate_hz, step_len, looks_ahead),
+            bands: Bands::new(rate_hz, step_len),
             difference: vec![0.0; step_len],
         }
     }
 
-    /// Frames by which the output is later than the input, in every mode: 0 but for [`Mixer::looking_ahead`].
-    #[allow(dead_code, reason = "for an engine that reads both streams so much earlier")]
+    /// Frames by which the output is later than the input, in every mode.
     pub fn latency_frames(&self) -> usize {
         self.bands.ahead()
     }
@@ -387,7 +377,7 @@ mod tests {
 
     /// The output, with the latency taken out.
     fn run(a: &[f32], b: &[f32], feed: MixFeed) -> Vec<f32> {
-        let mut mixer = Mixer::looking_ahead(RATE);
+        let mut mixer = Mixer::new(RATE);
         let mut out = vec![0.0; a.len()];
         mixer.process(a, b, &mut out, feed);
         let late = mixer.latency_frames();
@@ -501,7 +491,7 @@ mod tests {
             (0..n).map(|i| (level * (i as f64 / RATE * 300.0 * std::f64::consts::TAU + phase).sin()) as f32).collect()
         };
         let (a, b) = (tone(0.0, 0.5), tone(2.0, 0.3));
-        let mut mixer = Mixer::looking_ahead(RATE);
+        let mut mixer = Mixer::new(RATE);
         let mut out = vec![0.0; n];
         let feeds = [
             feed(),
@@ -531,8 +521,8 @@ mod tests {
         for mode in [Mode::Weighted, Mode::Banded] {
             let feed = MixFeed { mode, ..feed() };
             let mut whole = vec![0.0; n];
-            Mixer::looking_ahead(RATE).process(&a, &b, &mut whole, feed);
-            let mut mixer = Mixer::looking_ahead(RATE);
+            Mixer::new(RATE).process(&a, &b, &mut whole, feed);
+            let mut mixer = Mixer::new(RATE);
             let mut out = vec![0.0; n];
             let (mut p, mut step) = (0, 1);
             while p < n {
@@ -599,7 +589,7 @@ mod tests {
         let s = talk(n, 1);
         let a = add(&s, 1.0, &Noise(2).take(n, 0.02));
         let b = add(&s, 1.0, &Noise(3).take(n, 0.2));
-        let mut mixer = Mixer::looking_ahead(RATE);
+        let mut mixer = Mixer::new(RATE);
         mixer.restore(&Levels { level_ratio: 1.0, noise_ratio: 100.0 });
         let mut out = vec![0.0; n];
         mixer.process(&a, &b, &mut out, feed());

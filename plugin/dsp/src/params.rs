@@ -235,7 +235,7 @@ pub enum Mode {
     /// Maximum-ratio weights over the whole spectrum.
     #[default]
     Weighted,
-    /// Weights by frequency band. Until that exists the engine treats it as [`Mode::Weighted`].
+    /// Weights by frequency band: better where the noises differ in spectrum.
     Banded,
     /// Only A.
     OnlyA,
