@@ -85,9 +85,6 @@ impl Floor {
     }
 }
 
-/// Frames after digital silence that are not heard: half-filled ones and fades would be taken for the noise floor.
-const WAKING_FRAMES: u32 = 4;
-
 /// One microphone's own view.
 #[derive(Clone, Debug)]
 pub struct Ear {
@@ -95,7 +92,6 @@ pub struct Ear {
     /// Of a microphone that has died without falling silent: the floor of what is left.
     left: Option<Floor>,
     odd_frames: u32,
-    waking_frames: u32,
     silent: bool,
     speaking: bool,
     over_floor: f64,
@@ -104,8 +100,7 @@ pub struct Ear {
 impl Default for Ear {
     fn default() -> Self {
         let floor = Floor::new(FRAME_S);
-        let waking_frames = 0;
-        Self { floor, left: None, odd_frames: 0, waking_frames, silent: false, speaking: false, over_floor: 0.0 }
+        Self { floor, left: None, odd_frames: 0, silent: false, speaking: false, over_floor: 0.0 }
     }
 }
 
@@ -116,11 +111,6 @@ impl Ear {
         self.speaking = false;
         self.over_floor *= 1.0 - FORGET;
         if self.silent {
-            self.waking_frames = WAKING_FRAMES;
-            return;
-        }
-        if self.waking_frames > 0 {
-            self.waking_frames -= 1;
             return;
         }
         self.look_for_life(power);
