@@ -108,7 +108,8 @@ fn a_third_microphone_adds_to_the_merge_of_two() {
     }
     let two = snr_db[0] - gain_over_noise_db(&clean[80_000..300_000], &ab.a[80_000..300_000]);
     assert!(two > 2.0, "two microphones gain {two} dB");
-    assert!(snr_db[1] > snr_db[0], "the third one changed {} dB into {} dB", snr_db[0], snr_db[1]);
+    // C's noise has five times the power: all three with the right weights reach 0.4 dB more than two.
+    assert!(snr_db[1] > snr_db[0] + 0.3, "the third one changed {} dB into {} dB", snr_db[0], snr_db[1]);
 }
 
 #[test]

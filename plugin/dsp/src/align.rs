@@ -62,10 +62,12 @@ impl Aligner {
         delay_frames as f64 - TAPS as f64 / 2.0 - GUARD_S * self.rate_hz
     }
 
-    /// Sets where to be in `frames` frames: the delay, the lag (B's own timeline) and polarity.
-    pub fn aim(&mut self, delay_frames: i64, lag_frames: f64, sign: f32, frames: usize) {
+    /// Sets where to be in `frames` frames: the delay, the lag (B's own timeline) and polarity. Says whether the lag
+    /// was so far off that it jumps there.
+    pub fn aim(&mut self, delay_frames: i64, lag_frames: f64, sign: f32, frames: usize) -> bool {
         let off = lag_frames - self.tap.lag_frames;
-        let far = off.abs() > JUMP_S * self.rate_hz || sign != self.tap.sign || delay_frames != self.tap.delay_frames;
+        let jumps = off.abs() > JUMP_S * self.rate_hz;
+        let far = jumps || sign != self.tap.sign || delay_frames != self.tap.delay_frames;
         if far && self.fade_left == 0 {
             self.old = self.tap;
             self.tap = Tap { delay_frames, lag_frames, sign };
@@ -74,6 +76,7 @@ impl Aligner {
         } else {
             self.step_frames = (off / frames as f64).clamp(-SLEW, SLEW);
         }
+        jumps
     }
 
     /// The trim has moved B's own timeline: the frames as passed stay where they are.

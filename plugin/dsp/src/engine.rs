@@ -218,7 +218,10 @@ impl Engine {
         self.feed.aligned = trusted && !self.delay_too_small;
         self.feed.correlation = self.tracker.follower().confidence();
         let smallest = trim - MAX_LAG_S * self.rate_hz;
-        self.aligner.aim(delay_frames, lag_frames.clamp(smallest, largest), sign, self.quantum_frames);
+        let lag_frames = lag_frames.clamp(smallest, largest);
+        if self.aligner.aim(delay_frames, lag_frames, sign, self.quantum_frames) {
+            self.mixer.jumped();
+        }
     }
 
     /// The lag of B's own timeline in us, as ms of the streams as passed.

@@ -24,7 +24,7 @@
 //! | searching | `correlate`, `acquire`, `presence` |
 //! | following | `track`, `follow`, `lock`, `observe`, `sums`, `measure`, `correct`, `pull_in`, `kalman`, `jumps` |
 //! | reading both | `align`, `interpolate` |
-//! | merging | `mix`, `weigh`, `onset`, `places`, `speech`, `voice_band`, `bands` |
+//! | merging | `mix`, `weigh`, `onset`, `pauses`, `places`, `speech`, `voice_band`, `bands` |
 //! | tools | `spectrum`, `toeplitz`, `window` |
 //!
 //! Analysis work is cut into steps of at most one transform and handed out by counted frames, so that no call is much
@@ -61,6 +61,7 @@ mod interpolate;
 mod bands;
 mod mix;
 mod onset;
+mod pauses;
 mod places;
 mod speech;
 mod voice_band;

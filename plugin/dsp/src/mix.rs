@@ -190,6 +190,11 @@ impl Mixer {
         self.weigher.restore(levels);
     }
 
+    /// The lag has jumped: for the last second or so the pair was not aligned. Audio thread.
+    pub fn jumped(&mut self) {
+        self.weigher.unlearn();
+    }
+
     fn take_feed(&mut self, feed: MixFeed) {
         if self.feed.aligned && !feed.aligned {
             let better = self.weigher.levels().is_some_and(|l| l.advantage_of_b() > B_CLEARLY_BETTER);
@@ -252,16 +257,16 @@ impl Mixer {
         let frame = self.frame_sums.take(1.0 / self.frame_len as f64);
         self.ear_a.hear(frame.aa);
         self.ear_b.hear(frame.bb);
+        let speech = self.ear_a.is_speaking() || self.ear_b.is_speaking();
         if self.is_learning() {
-            self.weigher.learn(frame.aa, frame.bb, frame.ab, &self.ear_a, &self.ear_b);
+            self.weigher.learn(frame.aa, frame.bb, frame.ab, speech);
         }
         if self.is_learning_bands()
             && let Some(levels) = self.weigher.levels()
         {
-            let speech = self.ear_a.is_speaking() || self.ear_b.is_speaking();
             self.bands.end_frame(speech, self.weigher.place(), &levels, self.weigher.parts());
         }
-        self.judge_alone();
+        self.judge_alone(speech);
         self.aim();
     }
 
@@ -274,7 +279,7 @@ impl Mixer {
     }
 
     /// Changes the microphone that plays alone, if the other one has been clearly better for long.
-    fn judge_alone(&mut self) {
+    fn judge_alone(&mut self, speech: bool) {
         let (snr_a, snr_b) = (self.ear_a.speech_to_noise(), self.ear_b.speech_to_noise());
         let doubt = match self.alone {
             Alone::A => snr_a < A_USELESS && snr_b > B_GOOD,
@@ -282,7 +287,7 @@ impl Mixer {
         };
         if !doubt {
             self.doubt_frames = 0;
-        } else if self.ear_a.is_speaking() || self.ear_b.is_speaking() {
+        } else if speech {
             self.doubt_frames += 1;
             if f64::from(self.doubt_frames) * FRAME_S >= PATIENCE_S {
                 self.doubt_frames = 0;
@@ -410,6 +415,24 @@ mod tests {
         let late = seconds(4.0)..n;
         let gain = snr_db(&s[late.clone()], &out[late.clone()]) - snr_db(&s[late.clone()], &a[late]);
         assert!((2.8..3.3).contains(&gain), "gain {gain} dB");
+    }
+
+    #[test]
+    fn a_frame_hardly_filled_after_silence_does_not_decide_the_weights() {
+        // B starts with the last sample of a frame.
+        let n = seconds(4.0);
+        let s = talk(n, 1);
+        let a = add(&s, 1.0, &Noise(2).take(n, 0.05));
+        let mut b = add(&s, 1.0, &Noise(3).take(n, 0.05));
+        b[..seconds(0.31) - 1].fill(0.0);
+        let mut mixer = Mixer::new(RATE);
+        let mut out = vec![0.0; n];
+        for (k, (a, b)) in a.chunks(160).zip(b.chunks(160)).enumerate() {
+            mixer.process(a, b, &mut out[k * 160..][..160], feed());
+            let weight = mixer.weight_of_b();
+            let now_s = k as f64 * FRAME_S;
+            assert!(now_s < 1.2 || (0.35..0.65).contains(&weight), "{weight} at {now_s} s");
+        }
     }
 
     #[test]

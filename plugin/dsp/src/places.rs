@@ -37,6 +37,8 @@ const MOVE_EVIDENCE: f64 = 4.5;
 const OPEN_EVIDENCE: f64 = 8.0;
 /// Places closer than this are one: natural logarithm of the level, 4.3 dB.
 const SAME_PLACE: f64 = 0.5;
+/// Frames from one checkpoint to the next: 1 s. A jump of the lag is noticed within less.
+const CHECKPOINT_FRAMES: u64 = 100;
 
 /// Powers of an aligned pair, averaged over speech.
 #[derive(Clone, Copy, Debug, Default)]
@@ -142,6 +144,8 @@ pub struct Places {
     /// Evidence for a place not known yet.
     evidence_of_new: f64,
     frame: u64,
+    /// The current place as it was a while ago, older one first, each with its slot.
+    checkpoints: [(usize, Place); 2],
 }
 
 impl Places {
@@ -158,6 +162,9 @@ impl Places {
     /// Takes the powers of the next frame. Audio thread.
     pub fn learn(&mut self, frame: &Powers, speech: bool) {
         self.frame += 1;
+        if self.frame.is_multiple_of(CHECKPOINT_FRAMES) {
+            self.checkpoints = [self.checkpoints[1], (self.current, self.kept[self.current])];
+        }
         if speech {
             self.compare_energies(frame);
         }
@@ -166,6 +173,15 @@ impl Places {
         if self.evidence_of_new > 0.0 {
             self.fresh.memory.learn(frame, speed);
         }
+    }
+
+    /// Forgets what was learnt about the current place in the last second or two. Audio thread.
+    pub fn unlearn(&mut self) {
+        let (slot, place) = self.checkpoints[0];
+        if slot == self.current && place.id == self.kept[slot].id {
+            self.kept[slot] = place;
+        }
+        self.checkpoints = [(self.current, self.kept[self.current]); 2];
     }
 
     fn compare_energies(&mut self, frame: &Powers) {

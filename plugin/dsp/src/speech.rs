@@ -85,6 +85,9 @@ impl Floor {
     }
 }
 
+/// Frames after digital silence that are not heard: half-filled ones and fades would be taken for the noise floor.
+const WAKING_FRAMES: u32 = 4;
+
 /// One microphone's own view.
 #[derive(Clone, Debug)]
 pub struct Ear {
@@ -92,6 +95,7 @@ pub struct Ear {
     /// Of a microphone that has died without falling silent: the floor of what is left.
     left: Option<Floor>,
     odd_frames: u32,
+    waking_frames: u32,
     silent: bool,
     speaking: bool,
     over_floor: f64,
@@ -100,7 +104,7 @@ pub struct Ear {
 impl Default for Ear {
     fn default() -> Self {
         let floor = Floor::new(FRAME_S);
-        Self { floor, left: None, odd_frames: 0, silent: false, speaking: false, over_floor: 0.0 }
+        Self { floor, left: None, odd_frames: 0, waking_frames: 0, silent: false, speaking: false, over_floor: 0.0 }
     }
 }
 
@@ -111,6 +115,11 @@ impl Ear {
         self.speaking = false;
         self.over_floor *= 1.0 - FORGET;
         if self.silent {
+            self.waking_frames = WAKING_FRAMES;
+            return;
+        }
+        if self.waking_frames > 0 {
+            self.waking_frames -= 1;
             return;
         }
         self.look_for_life(power);
@@ -160,7 +169,7 @@ impl Ear {
 
     /// Nothing comes from this microphone: digital silence, or far less than its own noise. Audio thread.
     pub fn is_dead(&self) -> bool {
-        self.silent || self.left.is_some()
+        self.silent || self.waking_frames > 0 || self.left.is_some()
     }
 
     /// Power of speech over that of noise, as of the last tens of seconds; 0 where no speech was heard. Audio thread.

@@ -10,8 +10,8 @@
 //! the weights are those of the largest ratio of onset power to noise, which is both rules in one.
 
 use crate::onset::Onset;
+use crate::pauses::Pauses;
 use crate::places::{Place, Places, Powers};
-use crate::speech::Ear;
 
 /// No microphone is taken to be better than this noise, as a share of its power: -27 dB.
 const LEAST_NOISE: f64 = 0.002;
@@ -81,6 +81,7 @@ pub struct Parts {
 #[derive(Clone, Debug, Default)]
 pub struct Weigher {
     places: Places,
+    pauses: Pauses,
     restored: Option<Levels>,
     levels: Option<Levels>,
     parts: Parts,
@@ -98,14 +99,15 @@ impl Weigher {
     }
 
     /// Takes the mean powers of an aligned frame and the mean product of its two channels. Audio thread.
-    pub fn learn(&mut self, power_a: f64, power_b: f64, cross: f64, ear_a: &Ear, ear_b: &Ear) {
-        let frame = Powers { a: power_a, b: power_b, cross, floor_a: ear_a.floor(), floor_b: ear_b.floor() };
-        self.places.learn(&frame, ear_a.is_speaking() || ear_b.is_speaking());
+    pub fn learn(&mut self, power_a: f64, power_b: f64, cross: f64, speech: bool) {
+        self.pauses.learn(power_a, power_b, cross);
+        let [floor_a, floor_b] = self.pauses.noises(self.places.current().powers());
+        self.places.learn(&Powers { a: power_a, b: power_b, cross, floor_a, floor_b }, speech);
         let place = self.places.current();
         if place.speech_s() < FIRST_SPEECH_S {
             return;
         }
-        let (fresh, parts) = measure(place);
+        let (fresh, parts) = measure(place, &Powers { floor_a, floor_b, ..*place.powers() });
         self.parts = parts;
         if let Some(old) = self.restored {
             if place.onsets >= RESTORED_ONSETS {
@@ -115,6 +117,11 @@ impl Weigher {
         } else {
             self.levels = Some(fresh);
         }
+    }
+
+    /// The pair was not aligned for the last second or so: forgets what was learnt from it. Audio thread.
+    pub fn unlearn(&mut self) {
+        self.places.unlearn();
     }
 
     /// The place spoken from: see [`Places::current_slot`]. Audio thread.
@@ -133,9 +140,9 @@ impl Weigher {
     }
 }
 
-/// The levels that are best for a place.
-fn measure(place: &Place) -> (Levels, Parts) {
-    let powers = Bounded::new(place.powers());
+/// The levels that are best for a place with these powers.
+fn measure(place: &Place, powers: &Powers) -> (Levels, Parts) {
+    let powers = Bounded::new(powers);
     let by_energy = powers.level_by_energy();
     let trust = place.onsets / (place.onsets + GUESS_ONSETS);
     let (mut log_level, mut coherence) = (by_energy, 1.0);
