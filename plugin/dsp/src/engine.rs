@@ -25,6 +25,26 @@ const RESTORED_SD_US: f64 = 150.0;
 /// A restored drift is never taken for better than this, ppm.
 const RESTORED_DRIFT_SD_PPM: f64 = 2.0;
 
+/// Frames read from both microphones at a time: they stay in the first-level cache.
+const CHUNK_FRAMES: usize = 64;
+
+/// Frames of both microphones, aligned.
+struct Chunk {
+    a: [f32; CHUNK_FRAMES],
+    b: [f32; CHUNK_FRAMES],
+    count: usize,
+}
+
+impl Chunk {
+    fn a(&self) -> &[f32] {
+        &self.a[..self.count]
+    }
+
+    fn b(&self) -> &[f32] {
+        &self.b[..self.count]
+    }
+}
+
 /// Why an engine cannot be made.
 #[derive(Clone, Copy, Debug, PartialEq, thiserror::Error)]
 pub enum EngineError {
@@ -52,6 +72,11 @@ pub struct Engine {
     gap: Option<(i64, i64)>,
     feed: MixFeed,
     delay_too_small: bool,
+    /// The two are put out side by side.
+    apart: bool,
+    /// What is held back then, so that it is as late as the mixer would be, and the place of the oldest.
+    held: Vec<(f32, f32)>,
+    held_at: usize,
 }
 
 impl Engine {
@@ -76,6 +101,9 @@ impl Engine {
             tracker: Tracker::new(&streams, settings(controls)),
             streams,
             aligner: Aligner::new(rate_hz, delay_frames - mixer.latency_frames() as i64),
+            held: vec![(0.0, 0.0); mixer.latency_frames()],
+            held_at: 0,
+            apart: false,
             mixer,
             delay_frames,
             quantum_frames,
@@ -116,23 +144,57 @@ impl Engine {
     /// The output depends on the frames alone, not on how they are split into calls. Where the slices differ in
     /// length, the shortest counts. Samples that are not finite count as silence.
     pub fn process(&mut self, a: &[f32], b: &[f32], out: &mut [f32]) {
-        const CHUNK: usize = 64;
-        let mut frames = a.iter().zip(b).zip(out.chunks_mut(1)).len();
+        self.apart = false;
+        let frames = a.len().min(b.len()).min(out.len());
         let mut at = 0;
-        while frames > 0 {
-            let count = frames.min(self.until_quantum).min(CHUNK);
-            let (mut read_a, mut read_b) = ([0.0; CHUNK], [0.0; CHUNK]);
-            for i in 0..count {
-                self.push(a[at + i], b[at + i]);
-                (read_a[i], read_b[i]) = self.aligner.newest(&self.a, &self.b);
+        while at < frames {
+            let chunk = self.read(&a[at..frames], &b[at..frames]);
+            let end = at + chunk.count;
+            self.mixer.process(chunk.a(), chunk.b(), &mut out[at..end], self.feed);
+            self.passed(chunk.count);
+            at = end;
+        }
+    }
+
+    /// As [`Self::process`], but nothing is mixed: `out_a` is A, delayed, and `out_b` is B, aligned to it and brought to its
+    /// polarity. Until a lag is known, and while `enabled` is off, B is as late against A as it came; `mode` has no say.
+    /// An engine keeps to one of the two functions. Audio thread, as there.
+    pub fn process_apart(&mut self, a: &[f32], b: &[f32], out_a: &mut [f32], out_b: &mut [f32]) {
+        self.apart = true;
+        let frames = a.len().min(b.len()).min(out_a.len()).min(out_b.len());
+        let mut at = 0;
+        while at < frames {
+            let chunk = self.read(&a[at..frames], &b[at..frames]);
+            // Not heard, but it learns what the microphones are worth.
+            let mut mixed = [0.0; CHUNK_FRAMES];
+            self.mixer.process(chunk.a(), chunk.b(), &mut mixed[..chunk.count], self.feed);
+            for aligned in chunk.a().iter().zip(chunk.b()) {
+                let held = &mut self.held[self.held_at];
+                (out_a[at], out_b[at]) = *held;
+                *held = (*aligned.0, *aligned.1);
+                self.held_at = (self.held_at + 1) % self.held.len();
+                at += 1;
             }
-            self.mixer.process(&read_a[..count], &read_b[..count], &mut out[at..at + count], self.feed);
-            at += count;
-            frames -= count;
-            self.until_quantum -= count;
-            if self.until_quantum == 0 {
-                self.quantum();
-            }
+            self.passed(chunk.count);
+        }
+    }
+
+    /// Takes in the next frames, as many as may go in before something else is due, and reads both microphones.
+    fn read(&mut self, a: &[f32], b: &[f32]) -> Chunk {
+        let count = a.len().min(self.until_quantum).min(CHUNK_FRAMES);
+        let mut chunk = Chunk { a: [0.0; CHUNK_FRAMES], b: [0.0; CHUNK_FRAMES], count };
+        for i in 0..count {
+            self.push(a[i], b[i]);
+            (chunk.a[i], chunk.b[i]) = self.aligner.newest(&self.a, &self.b);
+        }
+        chunk
+    }
+
+    /// Does what is due after `frames` frames.
+    fn passed(&mut self, frames: usize) {
+        self.until_quantum -= frames;
+        if self.until_quantum == 0 {
+            self.quantum();
         }
     }
 
@@ -213,6 +275,9 @@ impl Engine {
             lag_frames = lock.lag_us_at_place(place as f64 / self.rate_hz) * 1e-6 * self.rate_hz;
             sign = lock.sign;
             trusted = lock.is_trusted();
+        }
+        if self.apart && !self.controls.enabled {
+            (lag_frames, sign, trusted) = (trim, 1.0, false);
         }
         self.delay_too_small = trusted && lag_frames > largest;
         self.feed.aligned = trusted && !self.delay_too_small;
