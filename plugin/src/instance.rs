@@ -2,44 +2,41 @@
 
 use std::sync::{Mutex, MutexGuard, TryLockError};
 
-use driftmerge_dsp::{Controls, Engine, EngineError, Snapshot, SnapshotError, Status};
+use driftmerge_dsp::{EngineError, SnapshotError};
 
+use crate::chain::{CHUNK_FRAMES, Chain, Learnt};
 use crate::guard::{FlushDenormals, Guarded};
+use crate::layout::{LINK_METERS, Layout, MAX_INS, MAX_METERS, MAX_OUTS, Sound};
 use crate::ports::Ports;
-
-/// Frames copied through the stack at a time: small enough to stay in the first-level cache with the engine's own
-/// data, large enough that the cost of a call does not show.
-const CHUNK_FRAMES: usize = 64;
 
 /// `lag_trim` is counted modulo this, frames: a host may go on from one end of the port's range at the other.
 const TRIM_MODULUS: i32 = 1 << 25;
 
-/// An engine behind its guard.
+/// The engines behind their guard.
 pub(crate) struct Instance {
-    engine: Guarded<Engine>,
+    chain: Guarded<Chain>,
     /// What `lag_trim` stood at when the sound began. Only changes count: a host that restores a session sets the old
     /// total again, but takes no frames out of this instance's B thereby.
     trim_base_frames: i32,
     began: bool,
-    /// What the engine knew when it last knew something: a session saved while a lock is still being tried keeps the
-    /// one before. Only `reset` unsays it.
-    learnt: Option<Snapshot>,
+    learnt: Learnt,
 }
 
 impl Instance {
-    /// Makes the engine, with the default controls until the host's are known.
-    pub fn new(rate_hz: f64) -> Result<Self, EngineError> {
-        let engine = Guarded::new(Engine::new(rate_hz, &Controls::default())?);
-        Ok(Self { engine, trim_base_frames: 0, began: false, learnt: None })
+    /// Makes the engines of a plugin.
+    pub fn new(layout: &Layout, rate_hz: f64) -> Result<Self, EngineError> {
+        let chain = Guarded::new(Chain::new(layout, rate_hz)?);
+        Ok(Self { chain, trim_base_frames: 0, began: false, learnt: Learnt::default() })
     }
 
-    /// Merges a block of any length, 0 included. Audio thread.
+    /// Merges or aligns a block of any length, 0 included. Audio thread.
     ///
     /// # Safety
     /// Each connected control points to an `f32`, and each connected audio port to `frames` of them. They may be the
-    /// same memory.
-    pub unsafe fn run<const OUTS: usize>(&mut self, ports: &Ports<OUTS>, frames: usize) {
+    /// same memory. The ports are of the plugin that this instance was made for.
+    pub unsafe fn run(&mut self, ports: &Ports, frames: usize) {
         let _flush = FlushDenormals::new();
+        let layout = ports.layout();
         // SAFETY: the caller's promise.
         let mut controls = unsafe { ports.controls() };
         if !self.began {
@@ -47,72 +44,81 @@ impl Instance {
             self.began = frames > 0;
         }
         controls.lag_trim_frames = wrapped(controls.lag_trim_frames - self.trim_base_frames);
-        self.engine.call(|engine| engine.set_controls(&controls));
+        self.chain.call(|chain| chain.set_controls(&controls));
 
-        let (mut a, mut b, mut out) = ([0.0; CHUNK_FRAMES], [0.0; CHUNK_FRAMES], [0.0; CHUNK_FRAMES]);
+        let (mut ins, mut outs) = ([[0.0; CHUNK_FRAMES]; MAX_INS], [[0.0; CHUNK_FRAMES]; MAX_OUTS]);
         for start in (0..frames).step_by(CHUNK_FRAMES) {
             let n = CHUNK_FRAMES.min(frames - start);
-            let (a, b, out) = (&mut a[..n], &mut b[..n], &mut out[..n]);
-            // SAFETY: start + n <= frames.
-            unsafe {
-                ports.read(0, start, a);
-                ports.read(1, start, b);
+            for (microphone, sound) in ins.iter_mut().enumerate().take(layout.ins.len()) {
+                // SAFETY: start + n <= frames.
+                unsafe { ports.read(microphone, start, &mut sound[..n]) };
             }
-            if self.engine.call(|engine| engine.process(a, b, out)).is_none() {
-                out.copy_from_slice(a);
+            if self.chain.call(|chain| chain.process(&ins, &mut outs, n)).is_none() {
+                outs = match layout.sound {
+                    Sound::Merged => [ins[0]; MAX_OUTS],
+                    Sound::Apart => [ins[0], ins[1]],
+                };
             }
-            // SAFETY: start + n <= frames.
-            unsafe { ports.write(start, out) };
+            for (out, sound) in outs.iter().enumerate().take(layout.outs.len()) {
+                // SAFETY: start + n <= frames.
+                unsafe { ports.write(out, start, &sound[..n]) };
+            }
         }
 
-        if controls.reset {
-            self.learnt = None;
-        }
-        self.learnt = self.engine.call(|engine| engine.snapshot()).flatten().or(self.learnt);
-
-        // A failed engine passes A through at once: no latency, no merge.
-        let status = self.engine.call(|engine| engine.status()).unwrap_or(Status { polarity: 1, ..Status::default() });
+        self.learnt = self.chain.call(Chain::learn).unwrap_or(self.learnt);
+        let meters = self.chain.call(|chain| chain.meters()).unwrap_or(FAILED_METERS);
         // SAFETY: the caller's promise.
-        unsafe { ports.write_meters(&status.meters()) };
+        unsafe { ports.write_meters(&meters) };
     }
 
     /// What was learnt, if anything. Audio thread.
-    pub fn learnt(&self) -> Option<Snapshot> {
+    pub fn learnt(&self) -> Learnt {
         self.learnt
     }
 
-    /// Starts from what another instance learnt. An engine that has failed stays as it is.
-    pub fn restore(&mut self, snapshot: &Snapshot) -> Result<(), SnapshotError> {
-        if let Some(restored) = self.engine.call(|engine| engine.restore(snapshot)) {
+    /// Starts from what another instance learnt. One that has failed stays as it is.
+    pub fn restore(&mut self, learnt: &Learnt) -> Result<(), SnapshotError> {
+        if let Some(restored) = self.chain.call(|chain| chain.restore(learnt)) {
+            self.learnt = self.chain.call(Chain::learn).unwrap_or(self.learnt);
             restored?;
-            self.learnt = Some(*snapshot);
         }
         Ok(())
     }
 }
+
+/// A failed engine passes A through at once: no latency, no merge. Of all meters only the polarities are not 0.
+const FAILED_METERS: [f32; MAX_METERS] = {
+    let mut meters = [0.0; MAX_METERS];
+    let mut polarity = 4;
+    while polarity < MAX_METERS {
+        meters[polarity] = 1.0;
+        polarity += LINK_METERS;
+    }
+    meters
+};
 
 /// The same total within the range of `lag_trim`.
 fn wrapped(total_frames: i32) -> i32 {
     (total_frames + TRIM_MODULUS / 2).rem_euclid(TRIM_MODULUS) - TRIM_MODULUS / 2
 }
 
-/// The newest snapshot, on its way from the audio thread to a thread that saves it.
+/// The newest of what was learnt, on its way from the audio thread to a thread that saves it.
 ///
-/// Both sides only ever try the lock: the audio thread leaves this block's snapshot out when it is taken, the saving
+/// Both sides only ever try the lock: the audio thread leaves this block's news out when it is taken, the saving
 /// thread looks again. So nobody sleeps on it, and letting go of it never makes a system call.
 #[derive(Default)]
-pub(crate) struct Learnt(Mutex<Option<Snapshot>>);
+pub(crate) struct Published(Mutex<Learnt>);
 
-impl Learnt {
-    /// Offers a newer snapshot. Audio thread.
-    pub fn publish(&self, snapshot: Option<Snapshot>) {
+impl Published {
+    /// Offers newer ones. Audio thread.
+    pub fn publish(&self, learnt: Learnt) {
         if let Some(mut newest) = self.try_lock() {
-            *newest = snapshot;
+            *newest = learnt;
         }
     }
 
-    /// The newest snapshot. Any thread but the audio thread.
-    pub fn newest(&self) -> Option<Snapshot> {
+    /// The newest. Any thread but the audio thread.
+    pub fn newest(&self) -> Learnt {
         loop {
             if let Some(newest) = self.try_lock() {
                 return *newest;
@@ -121,7 +127,7 @@ impl Learnt {
         }
     }
 
-    fn try_lock(&self) -> Option<MutexGuard<'_, Option<Snapshot>>> {
+    fn try_lock(&self) -> Option<MutexGuard<'_, Learnt>> {
         match self.0.try_lock() {
             Ok(guard) => Some(guard),
             // A plain copy cannot be left half done.
@@ -135,34 +141,46 @@ impl Learnt {
 mod tests {
     use super::*;
     use crate::guard::sabotage;
+    use crate::layout::{ALIGN, DUAL, MERGE, MERGE4};
     use assert_no_alloc::{AllocDisabler, assert_no_alloc};
-    use driftmerge_dsp::params::METERS;
 
     #[global_allocator]
     static ALLOCATOR: AllocDisabler = AllocDisabler;
 
     #[test]
-    fn after_a_panic_in_the_engine_microphone_a_plays_on_without_delay_and_without_allocating() {
-        let mut instance = Instance::new(48_000.0).expect("the rate is good");
-        let a: Vec<f32> = (1..=1000_i16).map(f32::from).collect();
-        let mut in_and_out = a.clone();
-        let mut latency = -1.0;
-        let mut ports = Ports::<1>::default();
-        ports.connect(crate::ports::first_in(1), in_and_out.as_mut_ptr());
-        ports.connect(crate::ports::FIRST_OUT, in_and_out.as_mut_ptr());
-        ports.connect(crate::ports::FIRST_METER + METERS.len() - 1, &raw mut latency);
-        // SAFETY: 1000 frames are connected to A and the output, and a number to the meter.
-        unsafe { instance.run(&ports, 0) };
-        assert_eq!(latency, 4800.0);
+    fn after_a_panic_in_the_engine_the_microphones_play_on_without_delay_and_without_allocating() {
+        for (layout, latency_at_first) in [(&MERGE, 4800.0), (&DUAL, 4800.0), (&MERGE4, 5280.0), (&ALIGN, 4800.0)] {
+            let mut instance = Instance::new(layout, 48_000.0).expect("the rate is good");
+            let sounds: Vec<Vec<f32>> =
+                (1..=layout.ins.len() as i16).map(|k| (1..=1000).map(|i| f32::from(k * i)).collect()).collect();
+            // The first outputs are in the memory of the first inputs.
+            let mut buffers = sounds.clone();
+            let mut latency = -1.0;
+            let mut ports = Ports::new(layout);
+            for (i, buffer) in buffers.iter_mut().enumerate() {
+                ports.connect(layout.first_in() + i, buffer.as_mut_ptr());
+                if i < layout.outs.len() {
+                    ports.connect(layout.first_out() + i, buffer.as_mut_ptr());
+                }
+            }
+            ports.connect(layout.first_out() - 1, &raw mut latency);
+            // SAFETY: 1000 frames are connected to the audio ports, and a number to the meter.
+            unsafe { instance.run(&ports, 0) };
+            assert_eq!(latency, latency_at_first);
 
-        sabotage::arm();
-        // SAFETY: as above.
-        unsafe { instance.run(&ports, 100) };
-        // SAFETY: as above.
-        assert_no_alloc(|| unsafe { instance.run(&ports, 1000) });
-        assert_eq!(in_and_out, a);
-        assert_eq!(latency, 0.0);
-        assert_eq!(instance.learnt(), None);
+            sabotage::arm();
+            // SAFETY: as above.
+            unsafe { instance.run(&ports, 100) };
+            // SAFETY: as above.
+            assert_no_alloc(|| unsafe { instance.run(&ports, 900) });
+            assert_eq!(buffers[0], sounds[0]);
+            if layout.outs.len() == 2 {
+                let second = usize::from(layout.sound == Sound::Apart);
+                assert_eq!(buffers[1][..100], sounds[second][..100]);
+            }
+            assert_eq!(latency, 0.0);
+            assert_eq!(instance.learnt(), Learnt::default());
+        }
     }
 
     #[test]

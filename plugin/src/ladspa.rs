@@ -1,18 +1,20 @@
 //! The LADSPA shell, by hand: the standard is one C structure, and the crates for it are old, print from panics and make
 //! slices that alias.
 //!
-//! Two labels: `driftmerge` (2 in, 1 out) and `driftmerge_dual` (2 in, the same sound on 2 outs), the one for
+//! Four labels: `driftmerge` (2 in, 1 out); `driftmerge_dual` (2 in, the same sound on 2 outs), the one for
 //! `module-ladspa-sink`, which takes no other on `pipewire-pulse` and leaves the second channel of the first
-//! uninitialised on `PulseAudio`. LADSPA keeps no state: what was learnt lives as long as the instance.
+//! uninitialised on `PulseAudio`; `driftmerge_merge4` (4 in, 1 out); `driftmerge_align` (2 in, 2 out). LADSPA keeps no
+//! state: what was learnt lives as long as the instance.
 //!
 //! Port names are the symbols of the table, the same as in LV2. The latency port has to be called `latency` anyway.
 
 use std::ffi::{CStr, CString, c_char, c_int, c_ulong, c_void};
 use std::sync::LazyLock;
 
-use driftmerge_dsp::params::{CONTROLS, Kind, METERS, Port};
+use driftmerge_dsp::params::{Kind, Port};
 
 use crate::instance::Instance;
+use crate::layout::{ALIGN, DUAL, Layout, MERGE, MERGE4};
 use crate::ports::Ports;
 
 /// `LADSPA_PortRangeHint`.
@@ -50,7 +52,7 @@ pub struct Descriptor {
     pub port_names: *const *const c_char,
     /// What each port takes.
     pub port_range_hints: *const RangeHint,
-    /// Not used.
+    /// The [`Layout`] of the plugin.
     pub implementation_data: *mut c_void,
     /// Makes an instance for a sample rate, Hz; NULL where it cannot.
     pub instantiate: unsafe extern "C" fn(*const Descriptor, c_ulong) -> *mut c_void,
@@ -151,18 +153,13 @@ unsafe impl Send for Plugin {}
 unsafe impl Sync for Plugin {}
 
 impl Plugin {
-    fn new<const OUTS: usize>(
-        unique_id: c_ulong,
-        label: &'static CStr,
-        name: &'static CStr,
-        outs: [&str; OUTS],
-    ) -> Self {
+    fn new(unique_id: c_ulong, label: &'static CStr, name: &'static CStr, layout: &'static Layout) -> Self {
         let none = RangeHint { hint: 0, lower: 0.0, upper: 0.0 };
         let mut list: Vec<(&str, c_int, RangeHint)> = Vec::new();
-        list.extend(CONTROLS.iter().map(|port| (port.symbol, PORT_CONTROL | PORT_INPUT, control_hint(port))));
-        list.extend(METERS.iter().map(|port| (port.symbol, PORT_CONTROL | PORT_OUTPUT, none)));
-        list.extend(outs.map(|name| (name, PORT_AUDIO | PORT_OUTPUT, none)));
-        list.extend(["in_a", "in_b"].map(|name| (name, PORT_AUDIO | PORT_INPUT, none)));
+        list.extend(layout.controls.iter().map(|port| (port.symbol, PORT_CONTROL | PORT_INPUT, control_hint(port))));
+        list.extend(layout.meters.iter().map(|port| (port.symbol, PORT_CONTROL | PORT_OUTPUT, none)));
+        list.extend(layout.outs.iter().map(|name| (*name, PORT_AUDIO | PORT_OUTPUT, none)));
+        list.extend(layout.ins.iter().map(|name| (*name, PORT_AUDIO | PORT_INPUT, none)));
 
         let names: Vec<CString> = list.iter().map(|port| CString::new(port.0).unwrap_or_default()).collect();
         let strings = Strings {
@@ -182,30 +179,27 @@ impl Plugin {
             port_descriptors: strings.kinds.as_ptr(),
             port_names: strings.pointers.as_ptr(),
             port_range_hints: strings.hints.as_ptr(),
-            implementation_data: std::ptr::null_mut(),
-            instantiate: instantiate::<OUTS>,
-            connect_port: connect_port::<OUTS>,
-            activate: Some(activate::<OUTS>),
-            run: run::<OUTS>,
+            implementation_data: std::ptr::from_ref(layout).cast_mut().cast(),
+            instantiate,
+            connect_port,
+            activate: Some(activate),
+            run,
             run_adding: None,
             set_run_adding_gain: None,
             deactivate: None,
-            cleanup: cleanup::<OUTS>,
+            cleanup,
         };
         Self { descriptor, _strings: strings }
     }
 }
 
 /// The numbers must differ from those of every other plugin in the world, and from 1 to 1000, which are for trying out.
-static PLUGINS: LazyLock<[Plugin; 2]> = LazyLock::new(|| {
+static PLUGINS: LazyLock<[Plugin; 4]> = LazyLock::new(|| {
     [
-        Plugin::new(4_417_281, c"driftmerge", c"Driftmerge: two microphones into one", ["out"]),
-        Plugin::new(
-            4_417_282,
-            c"driftmerge_dual",
-            c"Driftmerge: two microphones into one, on both channels",
-            ["out_left", "out_right"],
-        ),
+        Plugin::new(4_417_281, c"driftmerge", c"Driftmerge: two microphones into one", &MERGE),
+        Plugin::new(4_417_282, c"driftmerge_dual", c"Driftmerge: two microphones into one, on both channels", &DUAL),
+        Plugin::new(4_417_283, c"driftmerge_merge4", c"Driftmerge: four microphones into one", &MERGE4),
+        Plugin::new(4_417_284, c"driftmerge_align", c"Driftmerge: two microphones aligned, not mixed", &ALIGN),
     ]
 });
 
@@ -219,14 +213,16 @@ pub extern "C" fn ladspa_descriptor(index: c_ulong) -> *const Descriptor {
 }
 
 /// One plugin as the host holds it.
-struct Shell<const OUTS: usize> {
+struct Shell {
     instance: Instance,
-    ports: Ports<OUTS>,
+    ports: Ports,
 }
 
-unsafe extern "C" fn instantiate<const OUTS: usize>(_descriptor: *const Descriptor, rate_hz: c_ulong) -> *mut c_void {
-    match Instance::new(rate_hz as f64) {
-        Ok(instance) => Box::into_raw(Box::new(Shell::<OUTS> { instance, ports: Ports::default() })).cast(),
+unsafe extern "C" fn instantiate(descriptor: *const Descriptor, rate_hz: c_ulong) -> *mut c_void {
+    // SAFETY: a host passes one of the descriptors above, whose data is a layout that stays.
+    let layout: &'static Layout = unsafe { &*(*descriptor).implementation_data.cast() };
+    match Instance::new(layout, rate_hz as f64) {
+        Ok(instance) => Box::into_raw(Box::new(Shell { instance, ports: Ports::new(layout) })).cast(),
         Err(error) => {
             eprintln!("driftmerge: {error}");
             std::ptr::null_mut()
@@ -234,26 +230,26 @@ unsafe extern "C" fn instantiate<const OUTS: usize>(_descriptor: *const Descript
     }
 }
 
-unsafe extern "C" fn connect_port<const OUTS: usize>(handle: *mut c_void, port: c_ulong, data: *mut f32) {
+unsafe extern "C" fn connect_port(handle: *mut c_void, port: c_ulong, data: *mut f32) {
     // SAFETY: the host's handle, made above; LADSPA hosts make one call at a time on an instance.
-    let shell = unsafe { &mut *handle.cast::<Shell<OUTS>>() };
+    let shell = unsafe { &mut *handle.cast::<Shell>() };
     shell.ports.connect(usize::try_from(port).unwrap_or(usize::MAX), data);
 }
 
-unsafe extern "C" fn activate<const OUTS: usize>(handle: *mut c_void) {
+unsafe extern "C" fn activate(handle: *mut c_void) {
     // SAFETY: as for `run`. A block of 0 frames takes the controls, writes the meters (`PipeWire` reads the latency
     // here) and forgets nothing: `module-ladspa-sink` activates anew whenever a stream comes or goes.
-    unsafe { run::<OUTS>(handle, 0) }
+    unsafe { run(handle, 0) }
 }
 
-unsafe extern "C" fn run<const OUTS: usize>(handle: *mut c_void, frames: c_ulong) {
+unsafe extern "C" fn run(handle: *mut c_void, frames: c_ulong) {
     // SAFETY: the host's handle, made above; LADSPA hosts make one call at a time on an instance.
-    let shell = unsafe { &mut *handle.cast::<Shell<OUTS>>() };
+    let shell = unsafe { &mut *handle.cast::<Shell>() };
     // SAFETY: the ports are as the host connected them; it must give audio ports `frames` of memory, controls one.
     unsafe { shell.instance.run(&shell.ports, frames as usize) };
 }
 
-unsafe extern "C" fn cleanup<const OUTS: usize>(handle: *mut c_void) {
+unsafe extern "C" fn cleanup(handle: *mut c_void) {
     // SAFETY: the host's handle, made above, which it gives up here.
-    drop(unsafe { Box::from_raw(handle.cast::<Shell<OUTS>>()) });
+    drop(unsafe { Box::from_raw(handle.cast::<Shell>()) });
 }

@@ -1,10 +1,12 @@
 //! LV2 and LADSPA shells around the engine: one shared library, two entry points.
 //!
 //! ```text
-//!   lv2_descriptor  -> lv2.rs, lv2_state.rs --+
-//!                                            +-> instance.rs -> driftmerge_dsp::Engine
-//!   ladspa_descriptor -> ladspa.rs --------+      |   |
-//!                                           ports.rs   guard.rs
+//!   lv2_descriptor ---> lv2.rs, lv2_state.rs --+
+//!                                              +-> instance.rs -> chain.rs -> driftmerge_dsp::Engine, 1 to 3 of them
+//!   ladspa_descriptor -> ladspa.rs ------------+     |     |
+//!                                              ports.rs   guard.rs
+//!                                                 |
+//!                                             layout.rs: the ports of each plugin
 //! ```
 //!
 //! Everything that deals with raw memory is in here, and nothing that deals with sound: the shells take the ports as
@@ -17,11 +19,14 @@
 //!   host's memory is ever made;
 //! - it runs 0 frames: the controls are taken and the meters written;
 //! - it deactivates and activates again in mid-stream: nothing is forgotten;
-//! - the engine panics (a bug): microphone A plays on from that frame, without delay, until the instance is made anew.
+//! - the engine panics (a bug): microphone A plays on from that frame, without delay, until the instance is made anew
+//!   (of `align`, B as well).
 
+mod chain;
 pub mod guard;
 mod instance;
 pub mod ladspa;
+pub mod layout;
 pub mod lv2;
 mod lv2_host;
 mod lv2_state;

@@ -1,7 +1,8 @@
 //! What was learnt, kept by the host: the state extension of LV2, by hand.
 //!
 //! One property, `urn:driftmerge:snapshot`: the engine's snapshot as JSON in an `atom:String`, so that a session file
-//! can be read by people and moved to another machine. It is stored as plain and portable data whatever the host asks
+//! can be read by people and moved to another machine; of several engines, a list, with `null` where nothing is known.
+//! Lags are against microphone A, so that a session may be restored with another delay. It is stored as plain and portable data whatever the host asks
 //! for. A snapshot that does not fit (other rate, other version, damaged) is reported and ignored: an instance that
 //! has learnt nothing is as good as a new one. Control ports are the host's to save; they are not touched.
 //!
@@ -21,7 +22,8 @@ use lv2::lv2_sys::{
     LV2_State_Store_Function,
 };
 
-use crate::lv2::Merge;
+use crate::chain::Learnt;
+use crate::lv2::Shared;
 use crate::lv2_host::Host;
 
 /// The property's key.
@@ -53,10 +55,13 @@ unsafe extern "C" fn save(
     _features: *const *const LV2_Feature,
 ) -> LV2_State_Status {
     // SAFETY: the host's handle.
-    let shared = unsafe { Merge::shared(instance) };
+    let shared = unsafe { Shared::of(instance) };
     let (Some(urids), Some(store)) = (&shared.urids, store) else { return ERR_NO_FEATURE };
-    let Some(snapshot) = shared.learnt.newest() else { return SUCCESS };
-    let Some(json) = serde_json::to_string(&snapshot).ok().and_then(|json| CString::new(json).ok()) else {
+    let learnt = shared.learnt.newest();
+    if learnt == Learnt::default() {
+        return SUCCESS;
+    }
+    let Some(json) = write(&learnt, shared.layout.links()).and_then(|json| CString::new(json).ok()) else {
         return ERR_UNKNOWN;
     };
     let value = json.to_bytes_with_nul();
@@ -74,7 +79,7 @@ unsafe extern "C" fn restore(
     _features: *const *const LV2_Feature,
 ) -> LV2_State_Status {
     // SAFETY: the host's handle.
-    let shared = unsafe { Merge::shared(instance) };
+    let shared = unsafe { Shared::of(instance) };
     let (Some(urids), Some(retrieve)) = (&shared.urids, retrieve) else { return ERR_NO_FEATURE };
     let (mut size, mut kind, mut flags) = (0, 0, 0);
     // SAFETY: the host's function with the host's handle; all three results have a place to go to.
@@ -88,16 +93,34 @@ unsafe extern "C" fn restore(
     });
     // SAFETY: LV2 keeps `restore` apart from all other calls on this instance but `save`, which leaves it alone.
     let instance = unsafe { &mut *shared.instance.get() };
-    match read(json).and_then(|snapshot| instance.restore(&snapshot).map_err(|error| error.to_string())) {
-        Ok(()) => shared.learnt.publish(instance.learnt()),
-        Err(why) => shared.host.warn(&format!("the saved state is ignored, and the lag is searched anew: {why}")),
+    let read = read(json, shared.layout.links());
+    let restored = read.and_then(|learnt| instance.restore(&learnt).map_err(|error| error.to_string()));
+    shared.learnt.publish(instance.learnt());
+    if let Err(why) = restored {
+        shared.host.warn(&format!("the saved state is ignored, and the lag is searched anew: {why}"));
     }
     SUCCESS
 }
 
-/// Reads a snapshot from the host's value, which ends in NUL or not; None stands for a value of another type.
-fn read(json: Option<&[u8]>) -> Result<Snapshot, String> {
+/// What the first `links` engines have learnt, as text.
+fn write(learnt: &Learnt, links: usize) -> Option<String> {
+    if links == 1 { serde_json::to_string(&learnt[0]) } else { serde_json::to_string(&learnt[..links]) }.ok()
+}
+
+/// Reads that from the host's value, which ends in NUL or not; None stands for a value of another type.
+fn read(json: Option<&[u8]>, links: usize) -> Result<Learnt, String> {
     let json = json.ok_or("it is not text")?;
     let json = json.strip_suffix(b"\0").unwrap_or(json);
-    serde_json::from_slice(json).map_err(|error| error.to_string())
+    let read: Vec<Option<Snapshot>> = if links == 1 {
+        serde_json::from_slice(json).map(|snapshot| vec![Some(snapshot)])
+    } else {
+        serde_json::from_slice(json)
+    }
+    .map_err(|error| error.to_string())?;
+    if read.len() != links {
+        return Err(format!("it is of {} engines, here are {links}", read.len()));
+    }
+    let mut learnt = Learnt::default();
+    learnt[..links].copy_from_slice(&read);
+    Ok(learnt)
 }

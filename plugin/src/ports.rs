@@ -4,59 +4,43 @@
 //! hosts pass controls by position, saved LV2 sessions may know ports by index, and `module-ladspa-sink` of
 //! `PulseAudio` walks over its own buffers when anything follows the audio inputs (it counts channels port by port).
 
-use driftmerge_dsp::params::{CONTROLS, Controls, METERS};
+use driftmerge_dsp::Controls;
+use driftmerge_dsp::params::CONTROLS;
 
-/// Index of the first control output.
-pub const FIRST_METER: usize = CONTROLS.len();
-/// Index of the first audio output.
-pub const FIRST_OUT: usize = FIRST_METER + METERS.len();
-/// Microphones that an instance merges.
-pub const MICROPHONES: usize = 2;
+use crate::layout::{Layout, MAX_PORTS};
 
-/// Index of the first audio input of a plugin with `outs` audio outputs.
-pub const fn first_in(outs: usize) -> usize {
-    FIRST_OUT + outs
-}
-
-/// Ports of a plugin with `outs` audio outputs.
-pub const fn count(outs: usize) -> usize {
-    first_in(outs) + MICROPHONES
-}
-
-/// The host's pointers for a plugin with `OUTS` audio outputs; NULL where nothing is connected.
+/// The host's pointers for the ports of a plugin; NULL where nothing is connected.
 ///
 /// They stay pointers: hosts give the same memory to an input and an output, so a slice made over a port would be
 /// undefined behaviour as soon as another one is made.
 #[derive(Clone, Copy)]
-pub struct Ports<const OUTS: usize> {
-    controls: [*const f32; CONTROLS.len()],
-    meters: [*mut f32; METERS.len()],
-    outs: [*mut f32; OUTS],
-    ins: [*const f32; MICROPHONES],
+pub struct Ports {
+    layout: &'static Layout,
+    data: [*mut f32; MAX_PORTS],
+    /// Which of [`CONTROLS`] each control input is.
+    controls: [usize; CONTROLS.len()],
 }
 
-impl<const OUTS: usize> Default for Ports<OUTS> {
-    fn default() -> Self {
-        Self {
-            controls: [std::ptr::null(); CONTROLS.len()],
-            meters: [std::ptr::null_mut(); METERS.len()],
-            outs: [std::ptr::null_mut(); OUTS],
-            ins: [std::ptr::null(); MICROPHONES],
+impl Ports {
+    /// The ports of a plugin, with nothing connected.
+    pub fn new(layout: &'static Layout) -> Self {
+        let mut controls = [0; CONTROLS.len()];
+        for (place, port) in controls.iter_mut().zip(layout.controls) {
+            *place = CONTROLS.iter().position(|known| known.symbol == port.symbol).unwrap_or_default();
         }
+        Self { layout, data: [std::ptr::null_mut(); MAX_PORTS], controls }
     }
-}
 
-impl<const OUTS: usize> Ports<OUTS> {
     /// Notes where the host keeps port `index`. An index that the plugin does not have is ignored.
     pub fn connect(&mut self, index: usize, data: *mut f32) {
-        let first_in = first_in(OUTS);
-        match index {
-            i if i < FIRST_METER => self.controls[i] = data,
-            i if i < FIRST_OUT => self.meters[i - FIRST_METER] = data,
-            i if i < first_in => self.outs[i - FIRST_OUT] = data,
-            i if i < count(OUTS) => self.ins[i - first_in] = data,
-            _ => {}
+        if index < self.layout.count() {
+            self.data[index] = data;
         }
+    }
+
+    /// The plugin's ports.
+    pub(crate) fn layout(&self) -> &'static Layout {
+        self.layout
     }
 
     /// Reads the control inputs; the default stands in for one that is not connected.
@@ -65,10 +49,12 @@ impl<const OUTS: usize> Ports<OUTS> {
     /// Each connected control input points to a readable `f32`.
     pub(crate) unsafe fn controls(&self) -> Controls {
         let mut values = CONTROLS.map(|port| port.default);
-        for (value, port) in values.iter_mut().zip(self.controls) {
-            if !port.is_null() {
+        for ((port, place), data) in self.layout.controls.iter().zip(self.controls).zip(self.data) {
+            if !data.is_null() {
                 // SAFETY: not NULL, and readable by the caller's promise.
-                *value = unsafe { port.read() };
+                let value = unsafe { data.read() };
+                // The engine knows the bounds of the table, but not narrower ones. (NaN goes through.)
+                values[place] = value.clamp(port.min, port.max);
             }
         }
         Controls::from_values(&values)
@@ -78,8 +64,8 @@ impl<const OUTS: usize> Ports<OUTS> {
     ///
     /// # Safety
     /// Each connected control output points to a writable `f32`.
-    pub(crate) unsafe fn write_meters(&self, values: &[f32; METERS.len()]) {
-        for (value, port) in values.iter().zip(self.meters) {
+    pub(crate) unsafe fn write_meters(&self, values: &[f32]) {
+        for (value, port) in values.iter().zip(&self.data[self.layout.first_meter()..self.layout.first_out()]) {
             if !port.is_null() {
                 // SAFETY: not NULL, and writable by the caller's promise.
                 unsafe { port.write(*value) };
@@ -93,7 +79,7 @@ impl<const OUTS: usize> Ports<OUTS> {
     /// # Safety
     /// If connected, the microphone's buffer holds `start + into.len()` frames.
     pub(crate) unsafe fn read(&self, microphone: usize, start: usize, into: &mut [f32]) {
-        let buffer = self.ins[microphone];
+        let buffer = self.data[self.layout.first_in() + microphone];
         if buffer.is_null() {
             into.fill(0.0);
         } else {
@@ -102,16 +88,15 @@ impl<const OUTS: usize> Ports<OUTS> {
         }
     }
 
-    /// Copies `sound` to every connected audio output, from frame `start` of the host's block.
+    /// Copies `sound` to an audio output, if it is connected, from frame `start` of the host's block.
     ///
     /// # Safety
-    /// Each connected output buffer has room for `start + sound.len()` frames.
-    pub(crate) unsafe fn write(&self, start: usize, sound: &[f32]) {
-        for buffer in self.outs {
-            if !buffer.is_null() {
-                // SAFETY: as in `read`, the other way round.
-                unsafe { std::ptr::copy_nonoverlapping(sound.as_ptr(), buffer.add(start), sound.len()) };
-            }
+    /// If connected, the output's buffer has room for `start + sound.len()` frames.
+    pub(crate) unsafe fn write(&self, out: usize, start: usize, sound: &[f32]) {
+        let buffer = self.data[self.layout.first_out() + out];
+        if !buffer.is_null() {
+            // SAFETY: as in `read`, the other way round.
+            unsafe { std::ptr::copy_nonoverlapping(sound.as_ptr(), buffer.add(start), sound.len()) };
         }
     }
 }

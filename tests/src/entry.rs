@@ -3,10 +3,9 @@
 use std::ffi::{CStr, c_char, c_void};
 use std::sync::Mutex;
 
-use driftmerge_dsp::params::{CONTROLS, METERS};
 use driftmerge_plugin::ladspa::{self, ladspa_descriptor};
+use driftmerge_plugin::layout::{ALIGN, DUAL, Layout, MERGE, MERGE4};
 use driftmerge_plugin::lv2::lv2_descriptor;
-use driftmerge_plugin::ports;
 use lv2::lv2_sys::{
     LV2_Descriptor, LV2_Feature, LV2_STATE__interface, LV2_State_Interface, LV2_State_Status, LV2_URID__map,
     LV2_URID_Map,
@@ -21,35 +20,76 @@ pub enum Entry {
     Ladspa,
     /// LADSPA label `driftmerge_dual`
     LadspaDual,
+    /// `urn:driftmerge:merge4`
+    Lv2Merge4,
+    /// LADSPA label `driftmerge_merge4`
+    LadspaMerge4,
+    /// `urn:driftmerge:align`
+    Lv2Align,
+    /// LADSPA label `driftmerge_align`
+    LadspaAlign,
 }
 
 impl Entry {
     /// All of them.
-    pub const ALL: [Self; 3] = [Self::Lv2, Self::Ladspa, Self::LadspaDual];
+    pub const ALL: [Self; 7] = [
+        Self::Lv2,
+        Self::Ladspa,
+        Self::LadspaDual,
+        Self::Lv2Merge4,
+        Self::LadspaMerge4,
+        Self::Lv2Align,
+        Self::LadspaAlign,
+    ];
+
+    /// Those that merge two microphones.
+    pub const MERGES: [Self; 3] = [Self::Lv2, Self::Ladspa, Self::LadspaDual];
+
+    /// Its ports.
+    pub fn layout(self) -> &'static Layout {
+        match self {
+            Self::Lv2 | Self::Ladspa => &MERGE,
+            Self::LadspaDual => &DUAL,
+            Self::Lv2Merge4 | Self::LadspaMerge4 => &MERGE4,
+            Self::Lv2Align | Self::LadspaAlign => &ALIGN,
+        }
+    }
 
     /// Audio outputs.
     pub fn outs(self) -> usize {
-        if self == Self::LadspaDual { 2 } else { 1 }
+        self.layout().outs.len()
+    }
+
+    fn lv2(self) -> Option<&'static LV2_Descriptor> {
+        let index = match self {
+            Self::Lv2 => 0,
+            Self::Lv2Merge4 => 1,
+            Self::Lv2Align => 2,
+            _ => return None,
+        };
+        // SAFETY: the library hands out descriptors that stay.
+        unsafe { lv2_descriptor(index).as_ref() }
     }
 
     fn ladspa(self) -> &'static ladspa::Descriptor {
-        let index = u64::from(self == Self::LadspaDual);
+        let index = match self {
+            Self::Ladspa => 0,
+            Self::LadspaDual => 1,
+            Self::LadspaMerge4 => 2,
+            Self::LadspaAlign => 3,
+            _ => panic!("{self:?} is of LV2"),
+        };
         // SAFETY: the library hands out descriptors that stay.
         unsafe { &*ladspa_descriptor(index) }
     }
-}
-
-fn lv2() -> &'static LV2_Descriptor {
-    // SAFETY: the library hands out descriptors that stay.
-    unsafe { &*lv2_descriptor(0) }
 }
 
 /// An instance with nothing connected but what the test connects.
 pub struct Driver {
     entry: Entry,
     handle: *mut c_void,
-    controls: Box<[f32; CONTROLS.len()]>,
-    meters: Box<[f32; METERS.len()]>,
+    controls: Vec<f32>,
+    meters: Vec<f32>,
 }
 
 impl Driver {
@@ -63,16 +103,17 @@ impl Driver {
         let features = features.map_or(std::ptr::null(), |features| features.list.as_ptr());
         // SAFETY: a descriptor's function with the descriptor, a path that is a C string, and valid features or NULL.
         let handle = unsafe {
-            match entry {
-                Entry::Lv2 => {
-                    let instantiate = lv2().instantiate.expect("LV2 demands it");
-                    instantiate(lv2(), f64::from(rate_hz), c"/".as_ptr(), features)
+            match entry.lv2() {
+                Some(lv2) => {
+                    let instantiate = lv2.instantiate.expect("LV2 demands it");
+                    instantiate(lv2, f64::from(rate_hz), c"/".as_ptr(), features)
                 }
-                _ => (entry.ladspa().instantiate)(entry.ladspa(), u64::from(rate_hz)),
+                None => (entry.ladspa().instantiate)(entry.ladspa(), u64::from(rate_hz)),
             }
         };
-        let controls = Box::new(CONTROLS.map(|port| port.default));
-        (!handle.is_null()).then(|| Self { entry, handle, controls, meters: Box::new([f32::NAN; METERS.len()]) })
+        let controls = entry.layout().controls.iter().map(|port| port.default).collect();
+        let meters = vec![f32::NAN; entry.layout().meters.len()];
+        (!handle.is_null()).then(|| Self { entry, handle, controls, meters })
     }
 
     /// Makes an instance, connects its controls and meters, and activates it.
@@ -88,50 +129,51 @@ impl Driver {
     pub fn connect(&mut self, index: usize, data: *mut f32) {
         // SAFETY: the instance's own handle; `data` is used by later calls only, which say what they need.
         unsafe {
-            match self.entry {
-                Entry::Lv2 => lv2().connect_port.expect("LV2 demands it")(self.handle, index as u32, data.cast()),
-                _ => (self.entry.ladspa().connect_port)(self.handle, index as u64, data),
+            match self.entry.lv2() {
+                Some(lv2) => lv2.connect_port.expect("LV2 demands it")(self.handle, index as u32, data.cast()),
+                None => (self.entry.ladspa().connect_port)(self.handle, index as u64, data),
             }
         }
     }
 
     /// Connects every control and meter to the driver's own.
     pub fn connect_controls(&mut self) {
-        for i in 0..CONTROLS.len() {
+        for i in 0..self.controls.len() {
             let data = &raw mut self.controls[i];
             self.connect(i, data);
         }
-        for i in 0..METERS.len() {
+        for i in 0..self.meters.len() {
             let data = &raw mut self.meters[i];
-            self.connect(ports::FIRST_METER + i, data);
+            self.connect(self.entry.layout().first_meter() + i, data);
         }
     }
 
     /// Sets a control by its symbol.
     pub fn set(&mut self, symbol: &str, value: f32) {
-        self.controls[CONTROLS.iter().position(|port| port.symbol == symbol).expect("a control")] = value;
+        let index = self.entry.layout().controls.iter().position(|port| port.symbol == symbol).expect("a control");
+        self.controls[index] = value;
     }
 
     /// Reads a meter by its symbol.
     pub fn meter(&self, symbol: &str) -> f32 {
-        self.meters[METERS.iter().position(|port| port.symbol == symbol).expect("a meter")]
+        self.meters[self.entry.layout().meters.iter().position(|port| port.symbol == symbol).expect("a meter")]
     }
 
     /// All meters.
-    pub fn meters(&self) -> [f32; METERS.len()] {
-        *self.meters
+    pub fn meters(&self) -> &[f32] {
+        &self.meters
     }
 
     /// Activates.
     pub fn activate(&mut self) {
-        let function = if self.entry == Entry::Lv2 { lv2().activate } else { self.entry.ladspa().activate };
+        let function = self.entry.lv2().map_or_else(|| self.entry.ladspa().activate, |lv2| lv2.activate);
         // SAFETY: the instance's own handle; what is connected lives in `self`.
         unsafe { function.expect("offered")(self.handle) };
     }
 
     /// Deactivates, if the plugin wants to know.
     pub fn deactivate(&mut self) {
-        let function = if self.entry == Entry::Lv2 { lv2().deactivate } else { self.entry.ladspa().deactivate };
+        let function = self.entry.lv2().map_or_else(|| self.entry.ladspa().deactivate, |lv2| lv2.deactivate);
         if let Some(function) = function {
             // SAFETY: the instance's own handle.
             unsafe { function(self.handle) };
@@ -145,58 +187,66 @@ impl Driver {
     pub unsafe fn run(&mut self, frames: usize) {
         // SAFETY: the caller's promise.
         unsafe {
-            match self.entry {
-                Entry::Lv2 => lv2().run.expect("LV2 demands it")(self.handle, frames as u32),
-                _ => (self.entry.ladspa().run)(self.handle, frames as u64),
+            match self.entry.lv2() {
+                Some(lv2) => lv2.run.expect("LV2 demands it")(self.handle, frames as u32),
+                None => (self.entry.ladspa().run)(self.handle, frames as u64),
             }
         }
     }
 
-    /// Runs over `a` and `b` in blocks of the given sizes, again and again; gives what comes out, per output.
+    /// Runs over `a` and `b`, all other microphones unconnected, in blocks of the given sizes, again and again; gives
+    /// what comes out, per output.
     pub fn process(&mut self, a: &[f32], b: &[f32], blocks: &[usize]) -> Vec<Vec<f32>> {
+        self.process_all(&[a, b], blocks)
+    }
+
+    /// The same with any number of microphones.
+    pub fn process_all(&mut self, microphones: &[&[f32]], blocks: &[usize]) -> Vec<Vec<f32>> {
         // The plugin is given buffers that end where the block ends: a tool that watches memory sees one step too far.
-        let mut outs = vec![Vec::with_capacity(a.len()); self.entry.outs()];
+        let frames = microphones[0].len();
+        let mut outs = vec![Vec::with_capacity(frames); self.entry.outs()];
         let mut at = 0;
         for block in blocks.iter().cycle() {
-            let n = (*block).min(a.len() - at);
-            let (mut block_a, mut block_b) = (a[at..at + n].to_vec(), b[at..at + n].to_vec());
+            let n = (*block).min(frames - at);
+            let mut ins: Vec<_> = microphones.iter().map(|sound| sound[at..at + n].to_vec()).collect();
             let mut block_outs = vec![vec![f32::NAN; n]; outs.len()];
-            self.connect_audio(Some(&mut block_a), Some(&mut block_b), &mut block_outs);
+            self.connect_audio(ins.iter_mut().map(Vec::as_mut_slice), &mut block_outs);
             // SAFETY: n frames are connected to each audio port.
             unsafe { self.run(n) };
             for (out, block_out) in outs.iter_mut().zip(block_outs) {
                 out.extend(block_out);
             }
             at += n;
-            if at == a.len() {
+            if at == frames {
                 return outs;
             }
         }
         unreachable!("there are blocks")
     }
 
-    /// Connects audio buffers.
-    pub fn connect_audio(&mut self, a: Option<&mut [f32]>, b: Option<&mut [f32]>, outs: &mut [Vec<f32>]) {
-        let pointer = |buffer: Option<&mut [f32]>| buffer.map_or(std::ptr::null_mut(), <[f32]>::as_mut_ptr);
-        let first_in = ports::first_in(self.entry.outs());
-        self.connect(first_in, pointer(a));
-        self.connect(first_in + 1, pointer(b));
+    /// Connects audio buffers; inputs that are not given are unconnected.
+    pub fn connect_audio<'a>(&mut self, ins: impl IntoIterator<Item = &'a mut [f32]>, outs: &mut [Vec<f32>]) {
+        let layout = self.entry.layout();
+        let given = ins.into_iter().map(<[f32]>::as_mut_ptr).chain(std::iter::repeat(std::ptr::null_mut()));
+        for (i, pointer) in given.take(layout.ins.len()).enumerate() {
+            self.connect(layout.first_in() + i, pointer);
+        }
         for (i, out) in outs.iter_mut().enumerate() {
-            self.connect(ports::FIRST_OUT + i, out.as_mut_ptr());
+            self.connect(layout.first_out() + i, out.as_mut_ptr());
         }
     }
 
     /// Runs over `a` and `b` with each output in the memory of an input, `inputs` saying which; gives what comes out.
     pub fn process_in_place(&mut self, a: &[f32], b: &[f32], inputs: &[usize], block: usize) -> Vec<Vec<f32>> {
         let mut buffers = [a.to_vec(), b.to_vec()];
-        let first_in = ports::first_in(self.entry.outs());
+        let (first_in, first_out) = (self.entry.layout().first_in(), self.entry.layout().first_out());
         for at in (0..a.len()).step_by(block) {
             let pointers = buffers.each_mut().map(|buffer| buffer[at..].as_mut_ptr());
             for (i, pointer) in pointers.iter().enumerate() {
                 self.connect(first_in + i, *pointer);
             }
             for (i, input) in inputs.iter().enumerate() {
-                self.connect(ports::FIRST_OUT + i, pointers[*input]);
+                self.connect(first_out + i, pointers[*input]);
             }
             // SAFETY: every buffer has `a.len() - at` frames from here on.
             unsafe { self.run(block.min(a.len() - at)) };
@@ -206,17 +256,17 @@ impl Driver {
 
     /// Saves through the state extension: the properties that the plugin stores.
     pub fn save(&self, flags: u32) -> (LV2_State_Status, Vec<Property>) {
-        save(self.handle, flags)
+        self.saver().save_with(flags)
     }
 
     /// The handle, for calls from another thread.
     pub fn saver(&self) -> Saver {
-        Saver(self.handle)
+        Saver(state(self.entry), self.handle)
     }
 
     /// Restores through the state extension, from at most one property.
     pub fn restore(&mut self, property: Option<&Property>) -> LV2_State_Status {
-        let restore = state().restore.expect("offered");
+        let restore = state(self.entry).restore.expect("offered");
         let handle = property.map_or(std::ptr::null_mut(), |p| std::ptr::from_ref(p).cast_mut().cast());
         // SAFETY: the instance's own handle; `retrieve` takes what `handle` is.
         unsafe { restore(self.handle, Some(retrieve), handle, 0, std::ptr::null()) }
@@ -227,16 +277,16 @@ impl Drop for Driver {
     fn drop(&mut self) {
         // SAFETY: the instance's own handle, used no more.
         unsafe {
-            match self.entry {
-                Entry::Lv2 => lv2().cleanup.expect("LV2 demands it")(self.handle),
-                _ => (self.entry.ladspa().cleanup)(self.handle),
+            match self.entry.lv2() {
+                Some(lv2) => lv2.cleanup.expect("LV2 demands it")(self.handle),
+                None => (self.entry.ladspa().cleanup)(self.handle),
             }
         }
     }
 }
 
 /// Saves from another thread than the one that runs the plugin.
-pub struct Saver(*mut c_void);
+pub struct Saver(&'static LV2_State_Interface, *mut c_void);
 
 // SAFETY: the state extension lets a host call `save` beside `run`; that is what is tested.
 unsafe impl Sync for Saver {}
@@ -244,7 +294,15 @@ unsafe impl Sync for Saver {}
 impl Saver {
     /// Saves. The driver must still exist.
     pub fn save(&self) -> (LV2_State_Status, Vec<Property>) {
-        save(self.0, 0)
+        self.save_with(0)
+    }
+
+    fn save_with(&self, flags: u32) -> (LV2_State_Status, Vec<Property>) {
+        let mut kept: Vec<Property> = Vec::new();
+        let save = self.0.save.expect("offered");
+        // SAFETY: the instance's own handle; `store` takes what `handle` is.
+        let status = unsafe { save(self.1, Some(store), (&raw mut kept).cast(), flags, std::ptr::null()) };
+        (status, kept)
     }
 }
 
@@ -261,18 +319,10 @@ pub struct Property {
     pub flags: u32,
 }
 
-fn state() -> &'static LV2_State_Interface {
-    let extension_data = lv2().extension_data.expect("offered");
+fn state(entry: Entry) -> &'static LV2_State_Interface {
+    let extension_data = entry.lv2().expect("of LV2").extension_data.expect("offered");
     // SAFETY: the URI is a C string; the result is what the URI names.
     unsafe { &*extension_data(LV2_STATE__interface.as_ptr().cast()).cast() }
-}
-
-fn save(instance: *mut c_void, flags: u32) -> (LV2_State_Status, Vec<Property>) {
-    let mut kept: Vec<Property> = Vec::new();
-    let save = state().save.expect("offered");
-    // SAFETY: the instance's own handle; `store` takes what `handle` is.
-    let status = unsafe { save(instance, Some(store), (&raw mut kept).cast(), flags, std::ptr::null()) };
-    (status, kept)
 }
 
 unsafe extern "C" fn store(

@@ -8,8 +8,9 @@ use std::process::{Child, Command, Output, Stdio};
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
-use driftmerge_dsp::params::CONTROLS;
+use driftmerge_dsp::params::{CONTROLS, Port};
 use driftmerge_dsp::{Controls, State};
+use driftmerge_plugin::layout::Layout;
 use hound::{SampleFormat, WavReader};
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
@@ -53,6 +54,15 @@ impl Settings {
     /// As hosts take them that go by position.
     pub fn positional(&self) -> Vec<String> {
         self.0.iter().map(ToString::to_string).collect()
+    }
+
+    /// The same for a plugin that has not all of the controls, or narrower bounds.
+    pub fn positional_of(&self, layout: &Layout) -> Vec<String> {
+        let value = |port: &Port| {
+            let known = CONTROLS.iter().zip(self.0).find(|(known, _)| known.symbol == port.symbol);
+            known.expect("in the table").1.clamp(port.min, port.max).to_string()
+        };
+        layout.controls.iter().map(value).collect()
     }
 
     /// What the engine makes of `pair`; it must have locked, or the test would say little.

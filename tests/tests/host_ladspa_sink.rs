@@ -1,4 +1,4 @@
-//! `module-ladspa-sink` on a private PulseAudio: both labels, streams that come and go, and the sound behind it.
+//! `module-ladspa-sink` on a private PulseAudio: every label, streams that come and go, and the sound behind it.
 //!
 //! Whenever a stream begins or ends on such a sink, the server rewinds it: it deactivates and activates the plugin and
 //! gives it some of the sound a second time. So what comes out cannot be held against the engine frame by frame, but
@@ -7,6 +7,7 @@
 use std::io::Read;
 use std::process::{Child, Stdio};
 
+use driftmerge_plugin::layout::{ALIGN, DUAL, Layout, MERGE, MERGE4, Sound};
 use driftmerge_tests::align::{measure, quantile};
 use driftmerge_tests::hosts::{Settings, Workshop, bundle, succeed};
 use driftmerge_tests::pulse::Rig;
@@ -14,56 +15,66 @@ use driftmerge_tests::two_clocks::Pair;
 
 const RATE_HZ: u32 = 16_000;
 
-/// A daemon with the plugin's label as a sink, which plays into a null sink.
+/// A daemon with one of the plugin's labels as a sink, which plays into a null sink.
 struct Sink {
     rig: Rig,
     workshop: Workshop,
+    channels: usize,
 }
 
 impl Sink {
-    fn load(label: &str, settings: &Settings) -> Self {
+    fn load(label: &str, layout: &Layout, settings: &Settings) -> Self {
         let rig = Rig::start(RATE_HZ, 0.0, 0.0);
-        let format = format!("format=float32le rate={RATE_HZ}");
-        rig.pactl(&["load-module", "module-null-sink", "sink_name=speaker", "channels=2", &format]);
+        let channels = layout.ins.len();
+        let format = format!("format=float32le rate={RATE_HZ} channels={channels}");
+        rig.pactl(&["load-module", "module-null-sink", "sink_name=speaker", &format]);
         let file = bundle().ladspa_file();
         let arguments = format!(
-            "sink_name=merge sink_master=speaker channels=2 {format} plugin={} label={label} control={}",
+            "sink_name=merge sink_master=speaker {format} plugin={} label={label} control={}",
             file.display(),
-            settings.positional().join(",")
+            settings.positional_of(layout).join(",")
         );
         rig.pactl(&["load-module", "module-ladspa-sink", &arguments]);
-        Self { rig, workshop: Workshop::new() }
+        Self { rig, workshop: Workshop::new(), channels }
     }
 
-    /// Plays sound of two channels into the plugin.
+    /// Plays both microphones into the plugin: the second as its last but one of four.
     fn play(&self, name: &str, pair: &Pair) -> Child {
-        let bytes: Vec<u8> = pair.interleaved().iter().flat_map(|x| x.to_le_bytes()).collect();
+        let place = |a: f32, b: f32| if self.channels == 2 { vec![a, b] } else { vec![a, 0.0, b, 0.0] };
+        let frames = pair.a.iter().zip(&pair.b).flat_map(|(a, b)| place(*a, *b));
+        let bytes: Vec<u8> = frames.flat_map(f32::to_le_bytes).collect();
         let file = self.workshop.path(name);
         std::fs::write(&file, bytes).expect("the folder can be written");
         let mut command = self.rig.command("pacat");
-        command.args(["--playback", "--raw", "--format=float32le", "--channels=2", "-d", "merge"]);
-        command.arg(format!("--rate={RATE_HZ}")).arg(file).spawn().expect("pacat is installed")
+        command.args(["--playback", "--raw", "--format=float32le", "-d", "merge"]);
+        command
+            .arg(format!("--channels={}", self.channels))
+            .arg(format!("--rate={RATE_HZ}"))
+            .arg(file)
+            .spawn()
+            .expect("pacat is installed")
     }
 
-    /// Records what the speaker gets: both channels.
+    /// Records what the speaker gets: its first two channels.
     fn record(&self, seconds: f64) -> [Vec<f32>; 2] {
         let mut command = self.rig.command("parec");
-        command.args(["--raw", "--format=float32le", "--channels=2", "--latency-msec=20", "-d", "speaker.monitor"]);
+        command.args(["--raw", "--format=float32le", "--latency-msec=20", "-d", "speaker.monitor"]);
+        command.arg(format!("--channels={}", self.channels));
         let mut recorder =
             command.arg(format!("--rate={RATE_HZ}")).stdout(Stdio::piped()).spawn().expect("parec is installed");
-        let mut bytes = vec![0; 8 * (seconds * f64::from(RATE_HZ)) as usize];
+        let mut bytes = vec![0; 4 * self.channels * (seconds * f64::from(RATE_HZ)) as usize];
         recorder.stdout.as_mut().expect("piped").read_exact(&mut bytes).expect("the daemon lives");
         recorder.kill().expect("it runs");
         recorder.wait().expect("a child");
         let samples: Vec<f32> = bytes.as_chunks::<4>().0.iter().map(|b| f32::from_le_bytes(*b)).collect();
-        [0, 1].map(|channel| samples[channel..].iter().step_by(2).copied().collect())
+        [0, 1].map(|channel| samples[channel..].iter().step_by(self.channels).copied().collect())
     }
 }
 
 /// Plays a scene of `SECONDS` while other streams come and go, and records it.
-fn with_streams_that_come_and_go(label: &str) -> [Vec<f32>; 2] {
+fn with_streams_that_come_and_go(label: &str, layout: &Layout) -> [Vec<f32>; 2] {
     const SECONDS: f64 = 14.0;
-    let sink = Sink::load(label, &Settings::default());
+    let sink = Sink::load(label, layout, &Settings::default());
     let (scene, own) = Pair::noisy_speech(RATE_HZ, SECONDS, 0.02, 60.0, 10.0);
     let silence = Pair { rate_hz: RATE_HZ, a: vec![0.0; 4800], b: vec![0.0; 4800] };
     let mut player = sink.play("scene", &scene);
@@ -79,7 +90,13 @@ fn with_streams_that_come_and_go(label: &str) -> [Vec<f32>; 2] {
     succeed(sink.rig.command("pactl").arg("info"));
 
     // The lock takes a second or two; the streams came and went all the time.
-    let windows = measure(&sound[0][5 * RATE_HZ as usize..], f64::from(RATE_HZ), 0.5, &own[0], &own[1], 0.02);
+    let late = 5 * RATE_HZ as usize;
+    let heard: Vec<f32> = match layout.sound {
+        Sound::Merged => sound[0][late..].to_vec(),
+        // Side by side: what they would be together.
+        Sound::Apart => sound[0][late..].iter().zip(&sound[1][late..]).map(|(a, b)| 0.5 * (a + b)).collect(),
+    };
+    let windows = measure(&heard, f64::from(RATE_HZ), 0.5, &own[0], &own[1], 0.02);
     let both: Vec<_> = windows.iter().filter(|w| w.both()).collect();
     assert!(both.len() * 10 >= windows.len() * 8, "both microphones are found in {} of {}", both.len(), windows.len());
     let error_s = quantile(both.iter().map(|w| w.error_s.abs()).collect(), 0.9);
@@ -90,19 +107,28 @@ fn with_streams_that_come_and_go(label: &str) -> [Vec<f32>; 2] {
 
 #[test]
 fn the_label_driftmerge_stays_locked_while_streams_come_and_go() {
-    with_streams_that_come_and_go("driftmerge");
+    with_streams_that_come_and_go("driftmerge", &MERGE);
 }
 
 #[test]
 fn the_label_driftmerge_dual_stays_locked_and_gives_the_same_sound_on_both_channels() {
-    let [left, right] = with_streams_that_come_and_go("driftmerge_dual");
+    let [left, right] = with_streams_that_come_and_go("driftmerge_dual", &DUAL);
     assert_eq!(left, right);
+}
+
+#[test]
+fn the_labels_driftmerge_merge4_and_driftmerge_align_stay_locked_while_streams_come_and_go() {
+    // Each has a server of its own, which mostly waits: side by side they take no longer than one.
+    std::thread::scope(|scope| {
+        scope.spawn(|| with_streams_that_come_and_go("driftmerge_merge4", &MERGE4));
+        scope.spawn(|| with_streams_that_come_and_go("driftmerge_align", &ALIGN));
+    });
 }
 
 #[test]
 fn microphone_a_alone_comes_through_sample_by_sample() {
     let only_a = Settings::with("mode", 3.0);
-    let sink = Sink::load("driftmerge_dual", &only_a);
+    let sink = Sink::load("driftmerge_dual", &DUAL, &only_a);
     let scene = Pair::speech(RATE_HZ, 8.0, 0.02, 0.0);
     let mut player = sink.play("scene", &scene);
     let [left, right] = sink.record(5.0);

@@ -1,23 +1,33 @@
 //! What the plugin says of itself in files, against the table of ports and against the standards' own checkers.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::{CStr, c_int};
 use std::fs;
 use std::path::PathBuf;
 
-use driftmerge_dsp::params::{CONTROLS, Kind, METERS, Port, Unit};
+use driftmerge_dsp::params::{CONTROLS, Kind, Port, Unit};
 use driftmerge_plugin::ladspa::{Descriptor, RangeHint, bits, ladspa_descriptor};
-use driftmerge_plugin::ports;
+use driftmerge_plugin::layout::{ALIGN, DUAL, Layout, MERGE, MERGE4};
 use driftmerge_tests::hosts::{URI, Workshop, bundle, succeed};
 use oxrdf::{NamedOrBlankNode, Term};
 use oxttl::TurtleParser;
 
 const LV2: &str = "http://lv2plug.in/ns/lv2core#";
+const STATE: &str = "http://lv2plug.in/ns/ext/state#";
 const UNITS: &str = "http://lv2plug.in/ns/extensions/units#";
 const PPROPS: &str = "http://lv2plug.in/ns/ext/port-props#";
+const DOAP: &str = "http://usefulinc.com/ns/doap#";
+const PG: &str = "http://lv2plug.in/ns/ext/port-groups#";
 const PSET: &str = "http://lv2plug.in/ns/ext/presets#";
 const RDF: &str = "http://www.w3.org/1999/02/22-rdf-syntax-ns#";
 const RDFS: &str = "http://www.w3.org/2000/01/rdf-schema#";
+
+/// The LV2 plugins: URI, file, and what the code has.
+const PLUGINS: [(&str, &str, &Layout); 3] = [
+    (URI, "driftmerge.ttl", &MERGE),
+    ("urn:driftmerge:merge4", "merge4.ttl", &MERGE4),
+    ("urn:driftmerge:align", "align.ttl", &ALIGN),
+];
 
 /// What is said in a file: subject and predicate, and all objects. Literals are their text.
 struct Facts(BTreeMap<(String, String), Vec<String>>);
@@ -61,8 +71,8 @@ impl Facts {
     }
 
     /// The plugin's ports by index.
-    fn ports(&self) -> Vec<&str> {
-        let mut ports: Vec<&str> = self.all(URI, &lv2("port")).iter().map(String::as_str).collect();
+    fn ports(&self, plugin: &str) -> Vec<&str> {
+        let mut ports: Vec<&str> = self.all(plugin, &lv2("port")).iter().map(String::as_str).collect();
         ports.sort_by_key(|port| self.number(port, &lv2("index")) as usize);
         for (i, port) in ports.iter().enumerate() {
             assert_eq!(self.number(port, &lv2("index")), i as f32, "no index is left out or given twice");
@@ -113,43 +123,50 @@ fn compare(facts: &Facts, node: &str, port: &Port) {
         .collect();
     points.sort_unstable();
     let names = if let Kind::Enumeration(names) = port.kind { names } else { &[] };
-    assert_eq!(points, names.iter().copied().enumerate().collect::<Vec<_>>(), "{symbol}");
+    assert_eq!(points, (port.min.max(0.0) as usize..).zip(names.iter().copied()).collect::<Vec<_>>(), "{symbol}");
 }
 
 #[test]
-fn the_ports_of_the_lv2_file_are_those_of_the_table_in_its_order() {
-    let facts = Facts::read("driftmerge.ttl");
-    let nodes = facts.ports();
-    assert_eq!(nodes.len(), ports::count(1));
-    let is = |node: &str, kinds: [&str; 2]| {
-        let types = facts.all(node, &format!("{RDF}type"));
-        assert!(kinds.iter().all(|kind| types.contains(&lv2(kind))) && types.len() == 2, "{types:?}");
-    };
-    for (node, port) in nodes.iter().zip(&CONTROLS) {
-        compare(&facts, node, port);
-        is(node, ["InputPort", "ControlPort"]);
-    }
-    for (node, port) in nodes[ports::FIRST_METER..].iter().zip(&METERS) {
-        compare(&facts, node, port);
-        is(node, ["OutputPort", "ControlPort"]);
-    }
-    for (node, (symbol, kind)) in
-        nodes[ports::FIRST_OUT..].iter().zip([("out", "OutputPort"), ("in_a", "InputPort"), ("in_b", "InputPort")])
-    {
-        assert_eq!(facts.one(node, &lv2("symbol")), symbol);
-        is(node, [kind, "AudioPort"]);
-    }
-    for (symbol, designation) in [("enabled", "enabled"), ("latency", "latency")] {
-        let node = nodes.iter().find(|node| facts.one(node, &lv2("symbol")) == symbol).expect("it is there");
-        assert_eq!(facts.one(node, &lv2("designation")), lv2(designation));
+fn the_ports_of_the_lv2_files_are_those_of_the_code_in_its_order() {
+    for (uri, file, layout) in PLUGINS {
+        let facts = Facts::read(file);
+        let nodes = facts.ports(uri);
+        assert_eq!(nodes.len(), layout.count());
+        let is = |node: &str, kinds: [&str; 2]| {
+            let types = facts.all(node, &format!("{RDF}type"));
+            assert!(kinds.iter().all(|kind| types.contains(&lv2(kind))) && types.len() == 2, "{types:?}");
+        };
+        for (node, port) in nodes.iter().zip(layout.controls) {
+            compare(&facts, node, port);
+            is(node, ["InputPort", "ControlPort"]);
+        }
+        for (node, port) in nodes[layout.first_meter()..].iter().zip(layout.meters) {
+            compare(&facts, node, port);
+            is(node, ["OutputPort", "ControlPort"]);
+        }
+        let outs = layout.outs.iter().map(|symbol| (symbol, "OutputPort"));
+        let audio = outs.chain(layout.ins.iter().map(|symbol| (symbol, "InputPort")));
+        for (node, (symbol, kind)) in nodes[layout.first_out()..].iter().zip(audio) {
+            assert_eq!(facts.one(node, &lv2("symbol")), *symbol);
+            is(node, [kind, "AudioPort"]);
+            let group = facts.one(node, &format!("{PG}group"));
+            let kind = if kind == "InputPort" { "InputGroup" } else { "OutputGroup" };
+            assert!(facts.all(group, &format!("{RDF}type")).contains(&format!("{PG}{kind}")), "{symbol} in {group}");
+        }
+        for (symbol, designation) in [("enabled", "enabled"), ("latency", "latency")] {
+            let node = nodes.iter().find(|node| facts.one(node, &lv2("symbol")) == symbol).expect("it is there");
+            assert_eq!(facts.one(node, &lv2("designation")), lv2(designation));
+        }
     }
 }
 
 #[test]
-fn the_lv2_file_has_the_version_of_the_program() {
-    let facts = Facts::read("driftmerge.ttl");
-    let version = [facts.one(URI, &lv2("minorVersion")), facts.one(URI, &lv2("microVersion"))].join(".");
-    assert_eq!(format!("0.{version}"), env!("CARGO_PKG_VERSION"));
+fn the_lv2_files_have_the_version_of_the_program() {
+    for (uri, file, _) in PLUGINS {
+        let facts = Facts::read(file);
+        let version = [facts.one(uri, &lv2("minorVersion")), facts.one(uri, &lv2("microVersion"))].join(".");
+        assert_eq!(format!("0.{version}"), env!("CARGO_PKG_VERSION"));
+    }
 }
 
 #[test]
@@ -180,7 +197,8 @@ fn every_preset_of_the_manifest_sets_controls_of_the_table_within_their_ranges()
 }
 
 fn files() -> Vec<PathBuf> {
-    ["manifest.ttl", "driftmerge.ttl", "presets.ttl"].map(|file| bundle().folder().join(file)).to_vec()
+    let plugins = PLUGINS.iter().map(|(_, file, _)| *file);
+    plugins.chain(["manifest.ttl", "presets.ttl", "project.ttl"]).map(|file| bundle().folder().join(file)).collect()
 }
 
 #[test]
@@ -191,14 +209,59 @@ fn lv2_validate_finds_no_errors() {
 }
 
 #[test]
-fn lv2info_knows_the_latency_port_the_state_and_every_preset() {
-    let output = succeed(Workshop::new().command("lv2info").arg(URI));
-    let said = String::from_utf8_lossy(&output.stdout);
-    for line in ["yes, reported by port 15", "http://lv2plug.in/ns/ext/state#interface", "Two USB microphones"] {
-        assert!(said.contains(line), "«{line}» in:\n{said}");
+fn lv2info_knows_who_made_each_plugin_its_latency_port_and_its_state() {
+    for (uri, _, layout) in PLUGINS {
+        let output = succeed(Workshop::new().command("lv2info").arg(uri));
+        let said = String::from_utf8_lossy(&output.stdout);
+        let latency = format!("yes, reported by port {}", layout.first_out() - 1);
+        let state = "http://lv2plug.in/ns/ext/state#interface";
+        for line in [&latency, state, "The driftmerge developers"] {
+            assert!(said.contains(line), "«{line}» in:\n{said}");
+        }
+        assert_eq!(said.contains("Two USB microphones"), uri == URI, "the presets are merge's:\n{said}");
+        assert!(output.stderr.is_empty(), "{}", String::from_utf8_lossy(&output.stderr));
     }
-    assert!(output.stderr.is_empty(), "{}", String::from_utf8_lossy(&output.stderr));
 }
+
+#[test]
+fn everything_that_lv2lint_looks_for_is_said_of_every_plugin() {
+    let (project, manifest) = (Facts::read("project.ttl"), Facts::read("manifest.ttl"));
+    let doap = |name: &str| format!("{DOAP}{name}");
+    for (uri, file, _) in PLUGINS {
+        let facts = Facts::read(file);
+        for predicate in [doap("name"), doap("shortdesc"), rdfs("comment")] {
+            assert!(!facts.one(uri, &predicate).is_empty());
+        }
+        assert_eq!(facts.all(uri, &doap("license")).len(), 2);
+        let project_uri = facts.one(uri, &lv2("project"));
+        for predicate in ["name", "shortdesc", "license", "maintainer", "homepage"] {
+            assert!(!project.all(project_uri, &doap(predicate)).is_empty(), "{predicate}");
+        }
+        let page = project.one(project_uri, &doap("homepage")).trim_start_matches("file:///bundle/");
+        assert!(bundle().folder().join(page).is_file(), "{page} comes with the bundle");
+        let features = facts.all(uri, &lv2("optionalFeature"));
+        assert!(features.contains(&lv2("hardRTCapable")));
+        assert!(facts.all(uri, &lv2("requiredFeature")).is_empty(), "any host can load it");
+        assert!(!features.contains(&lv2("inPlaceBroken")));
+        // A default state that hosts are to load must be there, and the interface that takes it.
+        assert!(features.contains(&format!("{STATE}loadDefaultState")));
+        assert_eq!(facts.all(uri, &format!("{STATE}state")).len(), 1);
+        assert_eq!(facts.all(uri, &lv2("extensionData")), [format!("{STATE}interface")]);
+        assert_eq!(manifest.one(uri, &lv2("binary")), "file:///bundle/driftmerge.so");
+        let more = manifest.all(uri, &rdfs("seeAlso"));
+        assert!(
+            more.contains(&format!("file:///bundle/{file}")) && more.contains(&"file:///bundle/project.ttl".into())
+        );
+        let symbols: BTreeSet<_> = facts.ports(uri).iter().map(|node| facts.one(node, &lv2("symbol"))).collect();
+        assert_eq!(symbols.len(), facts.ports(uri).len(), "no symbol is given twice");
+        let good = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_';
+        assert!(symbols.iter().all(|symbol| symbol.chars().all(good)), "{symbols:?}");
+    }
+}
+
+/// The LADSPA labels, and what the code has.
+const LABELS: [(&str, &Layout); 4] =
+    [("driftmerge", &MERGE), ("driftmerge_dual", &DUAL), ("driftmerge_merge4", &MERGE4), ("driftmerge_align", &ALIGN)];
 
 fn labels() -> Vec<&'static Descriptor> {
     // SAFETY: the library hands out NULL or descriptors that stay.
@@ -227,8 +290,8 @@ fn default_of(hint: &RangeHint) -> f32 {
 
 #[test]
 fn ladspa_hosts_work_out_the_defaults_of_the_table_and_refuse_no_value_of_it() {
-    for descriptor in labels() {
-        for (i, port) in CONTROLS.iter().enumerate() {
+    for (descriptor, (_, layout)) in labels().into_iter().zip(LABELS) {
+        for (i, port) in layout.controls.iter().enumerate() {
             // SAFETY: a descriptor has as many hints as ports.
             let hint = unsafe { *descriptor.port_range_hints.add(i) };
             let (default, symbol) = (default_of(&hint), port.symbol);
@@ -250,16 +313,17 @@ fn ladspa_ports_stand_in_the_order_that_servers_need() {
         unsafe { CStr::from_ptr(pointer) }.to_str().expect("ASCII")
     };
     let descriptors = labels();
-    assert_eq!(descriptors.iter().map(|d| text(d.label)).collect::<Vec<_>>(), ["driftmerge", "driftmerge_dual"]);
-    for (descriptor, outs) in descriptors.iter().zip([&["out"][..], &["out_left", "out_right"]]) {
-        let audio_out = bits::PORT_AUDIO | bits::PORT_OUTPUT;
-        let wanted: Vec<(&str, c_int)> = CONTROLS
-            .iter()
-            .map(|port| (port.symbol, bits::PORT_CONTROL | bits::PORT_INPUT))
-            .chain(METERS.iter().map(|port| (port.symbol, bits::PORT_CONTROL | bits::PORT_OUTPUT)))
-            .chain(outs.iter().map(|name| (*name, audio_out)))
-            .chain(["in_a", "in_b"].map(|name| (name, bits::PORT_AUDIO | bits::PORT_INPUT)))
-            .collect();
+    assert_eq!(descriptors.iter().map(|d| text(d.label)).collect::<Vec<_>>(), LABELS.map(|(label, _)| label));
+    for (descriptor, (label, layout)) in descriptors.iter().zip(LABELS) {
+        assert!(!label.contains(' '));
+        let kinds = [
+            (layout.controls.iter().map(|port| port.symbol).collect::<Vec<_>>(), bits::PORT_CONTROL | bits::PORT_INPUT),
+            (layout.meters.iter().map(|port| port.symbol).collect(), bits::PORT_CONTROL | bits::PORT_OUTPUT),
+            (layout.outs.to_vec(), bits::PORT_AUDIO | bits::PORT_OUTPUT),
+            (layout.ins.to_vec(), bits::PORT_AUDIO | bits::PORT_INPUT),
+        ];
+        let wanted: Vec<(&str, c_int)> =
+            kinds.iter().flat_map(|(names, kind)| names.iter().map(|name| (*name, *kind))).collect();
         let found: Vec<(&str, c_int)> = (0..descriptor.port_count as usize)
             // SAFETY: as many names and kinds as ports.
             .map(|i| unsafe { (text(*descriptor.port_names.add(i)), *descriptor.port_descriptors.add(i)) })
@@ -268,6 +332,9 @@ fn ladspa_ports_stand_in_the_order_that_servers_need() {
         assert!(descriptor.unique_id > 1000 && descriptor.unique_id < 0x0100_0000, "the range for everyone");
         assert_eq!(descriptor.properties, bits::PROPERTY_HARD_RT_CAPABLE);
     }
-    assert_ne!(descriptors[0].unique_id, descriptors[1].unique_id);
-    assert!(METERS.iter().any(|port| port.symbol == "latency"), "PipeWire looks for this very name");
+    let numbers: BTreeSet<_> = descriptors.iter().map(|descriptor| descriptor.unique_id).collect();
+    assert_eq!(numbers.len(), descriptors.len(), "each has a number of its own");
+    for (_, layout) in LABELS {
+        assert!(layout.meters.iter().any(|port| port.symbol == "latency"), "PipeWire looks for this very name");
+    }
 }

@@ -18,7 +18,8 @@ fn apart(scene: &Scene, a: &[f32], b: &[f32], controls: &Controls, block: usize)
 
 /// What `mode` alone gives of the same.
 fn alone(scene: &Scene, a: &[f32], b: &[f32], mode: Mode) -> Vec<f32> {
-    let mut engine = Engine::new(scene.rate_hz, &Controls { mode, ..Controls::default() }).expect("the rate is in range");
+    let mut engine =
+        Engine::new(scene.rate_hz, &Controls { mode, ..Controls::default() }).expect("the rate is in range");
     run(&mut engine, a, b, 512, |_, _| {})
 }
 
