@@ -142,23 +142,29 @@ impl Workshop {
         command
     }
 
-    /// Writes both microphones as `name`: a sound file of two channels of 32-bit floats, with the oldest and shortest
-    /// header there is, since not every host reads a newer one.
+    /// Writes both microphones as `name`: a sound file of two channels.
     pub fn write_pair(&self, name: &str, pair: &Pair) -> PathBuf {
+        self.write(name, pair.rate_hz, &[&pair.a, &pair.b])
+    }
+
+    /// Writes a sound file of 32-bit floats, with the oldest and shortest header there is, since not every host reads a
+    /// newer one.
+    pub fn write(&self, name: &str, rate_hz: u32, sounds: &[&[f32]]) -> PathBuf {
         const FLOAT: u16 = 3;
-        const CHANNELS: u16 = 2;
-        const FRAME_BYTES: u16 = 4 * CHANNELS;
-        let data: Vec<u8> = pair.interleaved().iter().flat_map(|x| x.to_le_bytes()).collect();
+        let channels = sounds.len() as u16;
+        let frame_bytes = 4 * channels;
+        let samples = (0..sounds[0].len()).flat_map(|i| sounds.iter().map(move |sound| sound[i]));
+        let data: Vec<u8> = samples.flat_map(f32::to_le_bytes).collect();
         let mut file = Vec::new();
         file.extend(b"RIFF");
         file.extend((36 + data.len() as u32).to_le_bytes());
         file.extend(b"WAVEfmt ");
         file.extend(16_u32.to_le_bytes());
         file.extend(FLOAT.to_le_bytes());
-        file.extend(CHANNELS.to_le_bytes());
-        file.extend(pair.rate_hz.to_le_bytes());
-        file.extend((pair.rate_hz * u32::from(FRAME_BYTES)).to_le_bytes());
-        file.extend(FRAME_BYTES.to_le_bytes());
+        file.extend(channels.to_le_bytes());
+        file.extend(rate_hz.to_le_bytes());
+        file.extend((rate_hz * u32::from(frame_bytes)).to_le_bytes());
+        file.extend(frame_bytes.to_le_bytes());
         file.extend(32_u16.to_le_bytes());
         file.extend(b"data");
         file.extend((data.len() as u32).to_le_bytes());

@@ -40,11 +40,6 @@ impl Pair {
         Self::speech(16_000, 4.0, 0.03, 80.0)
     }
 
-    /// Both as one sound of two channels.
-    pub fn interleaved(&self) -> Vec<f32> {
-        self.a.iter().zip(&self.b).flat_map(|(a, b)| [*a, *b]).collect()
-    }
-
     /// The same after `frames` of silence.
     #[must_use]
     pub fn after_silence(&self, frames: usize) -> Self {
