@@ -241,8 +241,9 @@ impl Drop for Background {
     }
 }
 
-/// Does `job` up to three times until it succeeds: on a busy machine a sound server may miss a period, and the sound then has
-/// a gap that is no fault of the plugin's.
+/// Does `job` up to three times until it succeeds: on a busy machine `PipeWire` may miss a period, and the sound then is not
+/// what was played, which is no fault of the plugin's; and its session manager sometimes makes none of the links it is
+/// asked for. (JACK needs no second attempt: running free, it waits for everyone.)
 pub fn in_three_attempts(job: impl Fn()) {
     let succeeds = || catch_unwind(AssertUnwindSafe(&job)).is_ok();
     if !succeeds() && !succeeds() {

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
-use driftmerge_tests::hosts::{Background, CHANGED, Settings, URI, Workshop, assert_same, in_three_attempts};
+use driftmerge_tests::hosts::{Background, CHANGED, Settings, URI, Workshop, assert_same};
 use driftmerge_tests::jack_server::{Deck, JackServer, PERIOD};
 use driftmerge_tests::lilv_host::LilvHost;
 use driftmerge_tests::pulse::wait_until;
@@ -30,10 +30,6 @@ fn start(workshop: &Workshop, server: &JackServer, deck: &Deck, state: Option<&P
 
 #[test]
 fn jalv_gives_what_the_engine_gives_and_keeps_what_was_learnt() {
-    in_three_attempts(check);
-}
-
-fn check() {
     let (workshop, pair) = (Workshop::new(), Pair::short());
     let server = JackServer::start(&workshop, pair.rate_hz);
     let deck = Deck::new(&workshop, &server);
