@@ -39,6 +39,14 @@ pub enum Command {
     Status(StatusArgs),
     /// Show what a running service knows, live
     Monitor(StatusArgs),
+    /// Change settings of a running service, until it ends
+    Set(SetArgs),
+    /// Let a running service forget what it learnt and search again
+    Reset(ServerArgs),
+    /// Let a running service keep what it learnt, now
+    Save(ServerArgs),
+    /// End a running service
+    Stop(ServerArgs),
     /// Merge recorded files: one of two channels or several of one
     Merge(MergeArgs),
     /// Print the steps that run or load would take
@@ -62,6 +70,10 @@ impl Command {
             Self::Unload(args) => supervise::unload(&args.config()?),
             Self::Status(args) => supervise::status(&args.server.config()?, args),
             Self::Monitor(args) => supervise::monitor(&args.server.config()?, args),
+            Self::Set(args) => supervise::set(&args.server.config()?, args),
+            Self::Reset(args) => supervise::reset(&args.config()?),
+            Self::Save(args) => supervise::save(&args.config()?),
+            Self::Stop(args) => supervise::stop(&args.config()?),
             Self::Merge(args) => merge::merge(&load(args.tracking.flags())?, args),
             Self::Plan(args) => supervise::plan(&args.settings.config()?, args),
             Self::Doctor(args) => supervise::doctor(&args.config()?),
@@ -208,6 +220,22 @@ pub struct StatusArgs {
     /// The server.
     #[command(flatten)]
     pub server: ServerArgs,
+}
+
+/// What to change.
+#[derive(Args, Clone, Debug)]
+pub struct SetArgs {
+    /// latency, lag_limit, threshold, half_life or mode, as in config.toml: threshold=0.02
+    #[arg(required = true, value_name = "KEY=VALUE", value_parser = assignment)]
+    pub changes: Vec<(String, String)>,
+    /// The server.
+    #[command(flatten)]
+    pub server: ServerArgs,
+}
+
+fn assignment(text: &str) -> Result<(String, String), String> {
+    let (key, value) = text.split_once('=').ok_or("write it as KEY=VALUE, for example threshold=0.02")?;
+    Ok((key.trim().to_owned(), value.trim().to_owned()))
 }
 
 /// Whose steps to print.

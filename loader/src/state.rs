@@ -159,6 +159,17 @@ pub fn save(folder: &Path, key: &Key, snapshots: &[Option<Snapshot>]) -> Result<
     Ok(path)
 }
 
+/// Forgets what is known about the microphones of `key`; that nothing is known is no failure.
+///
+/// # Errors
+/// The file cannot be taken away.
+pub fn forget(folder: &Path, key: &Key) -> io::Result<()> {
+    match fs::remove_file(key.path(folder)) {
+        Err(e) if e.kind() != io::ErrorKind::NotFound => Err(e),
+        _ => Ok(()),
+    }
+}
+
 fn seconds(time: SystemTime) -> u64 {
     time.duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs())
 }

@@ -78,7 +78,10 @@ fn unknown_commands_and_flags_are_exit_code_2_and_help_is_0() {
     for arguments in [&["mrege"][..], &["run", "--mike", "a"], &["merge", "a.wav"], &[]] {
         assert_eq!(run(home.path(), &[], arguments).status.code(), Some(2), "{arguments:?}");
     }
-    for command in ["list", "run", "load", "unload", "status", "monitor", "merge", "plan", "doctor", "demo"] {
+    for command in [
+        "list", "run", "load", "unload", "status", "monitor", "set", "reset", "save", "stop", "merge", "plan",
+        "doctor", "demo",
+    ] {
         let output = run(home.path(), &[], &[command, "--help"]);
         assert_eq!(output.status.code(), Some(0), "{command}");
         assert!(String::from_utf8_lossy(&output.stdout).contains("Usage: driftmerge"), "{command}");

@@ -240,6 +240,11 @@ impl Running {
     /// Sends `signal` and waits for the end, at most 5 s.
     pub fn stop(&mut self, signal: Signal) -> ExitStatus {
         kill_process(Pid::from_child(&self.child), signal).expect("it runs");
+        self.wait()
+    }
+
+    /// Waits for the end, at most 5 s.
+    pub fn wait(&mut self) -> ExitStatus {
         let begin = Instant::now();
         loop {
             if let Some(status) = self.child.try_wait().expect("a child") {

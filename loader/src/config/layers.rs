@@ -38,6 +38,8 @@ pub enum Origin {
     Variable(&'static str),
     /// A line (from 1) of a file.
     Line(PathBuf, usize),
+    /// `driftmerge set`, to a running service.
+    Set,
     /// Nowhere: the default.
     Default,
 }
@@ -48,6 +50,7 @@ impl fmt::Display for Origin {
             Self::Flag(flag) => write!(f, "from flag {flag}"),
             Self::Variable(name) => write!(f, "from environment variable {name}"),
             Self::Line(path, line) => write!(f, "from {} line {line}", path.display()),
+            Self::Set => write!(f, "from `driftmerge set`"),
             Self::Default => write!(f, "the default"),
         }
     }

@@ -78,6 +78,9 @@ const USUAL_MAX_SIZE_FRAMES: u32 = 65_536;
 /// The smallest chunk, frames; smaller ones starved the original, and scripts rely on the refusal.
 const LEAST_CHUNK_FRAMES: u32 = 512;
 
+/// The settings that a running service can change.
+pub const CHANGEABLE: [&str; 5] = ["latency", "lag_limit", "threshold", "half_life", "mode"];
+
 impl Config {
     /// The engine's controls for these settings; with latency `auto` the delay is the port's default.
     pub fn controls(&self) -> Controls {
@@ -104,6 +107,35 @@ impl Config {
     pub fn max_size_frames(&self) -> u32 {
         let needed = 2 * self.lag_limit_frames().max(self.chunk_frames);
         self.max_size_given_frames.unwrap_or_else(|| needed.next_power_of_two().max(USUAL_MAX_SIZE_FRAMES))
+    }
+
+    /// These settings with `changes` (key and text) in their place, of those that a running service can change.
+    ///
+    /// # Errors
+    /// A key that is not in [`CHANGEABLE`], a value out of its range, or a rule that is broken by them.
+    pub fn changed(&self, changes: &[(String, String)]) -> Result<Self, ConfigError> {
+        let mut layer = Layer::new();
+        for (key, text) in changes {
+            let Some(key) = CHANGEABLE.iter().find(|known| *known == key) else {
+                let known = CHANGEABLE.join(", ");
+                return Err(ConfigError(format!("`{key}` cannot be changed while it runs; these can: {known}")));
+            };
+            layer.insert(key, Value { raw: Raw::Text(text.clone()), origin: Origin::Set });
+        }
+        let read = resolve(std::slice::from_ref(&layer))?;
+        let mut changed = self.clone();
+        for (key, value) in layer {
+            match key {
+                "latency" => changed.latency = read.latency,
+                "lag_limit" => changed.lag_limit_ms = read.lag_limit_ms,
+                "threshold" => changed.threshold = read.threshold,
+                "half_life" => changed.half_life_s = read.half_life_s,
+                _ => changed.mode = read.mode,
+            }
+            changed.origins.insert(key, value.origin);
+        }
+        changed.check()?;
+        Ok(changed)
     }
 
     /// The rules between settings that hold for everything that records: two microphones or more, chunks that are

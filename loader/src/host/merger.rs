@@ -4,13 +4,18 @@ use super::plugin::Hosted;
 use super::worker::Worker;
 use driftmerge_dsp::params::METERS;
 use driftmerge_dsp::{Controls, Snapshot};
-use ringbuf::{HeapCons, HeapProd};
+use ringbuf::traits::{Producer as _, Split as _};
+use ringbuf::{HeapCons, HeapProd, HeapRb};
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
 /// Stands for «not known» in [`StageShared::wanted`].
 const UNKNOWN: i64 = i64::MIN;
+
+/// Changes that may wait for the thread; it takes them before each block.
+const CHANGES: usize = 16;
 
 /// The plugin's control outputs.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -102,9 +107,30 @@ pub struct Start {
     pub own_clocks: bool,
 }
 
+/// What is done with the delay of A when the controls change.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Delay {
+    /// It stays.
+    Keep,
+    /// It becomes that of the controls.
+    Set,
+    /// It is chosen by the lag that is known, or by the next lock.
+    Choose,
+}
+
+/// What the thread is told while it runs.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Change {
+    /// Other controls.
+    Controls(Controls, Delay),
+    /// Forget what was learnt and search again.
+    Reset,
+}
+
 /// The thread and the way to talk to it.
 pub struct Merger {
     shared: Arc<Shared>,
+    changes: HeapProd<Change>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -124,8 +150,9 @@ impl Merger {
             snapshots: Mutex::new(None),
         });
         let theirs = Arc::clone(&shared);
-        let thread = std::thread::spawn(move || Worker::new(start, theirs, inputs, output).work());
-        Self { shared, thread: Some(thread) }
+        let (changes, waiting) = HeapRb::new(CHANGES).split();
+        let thread = std::thread::spawn(move || Worker::new(start, theirs, waiting, inputs, output).work());
+        Self { shared, changes, thread: Some(thread) }
     }
 
     /// Tells that sound has come.
@@ -158,6 +185,32 @@ impl Merger {
     /// Whether sound has been merged yet.
     pub fn running(&self) -> bool {
         self.shared.running.load(Ordering::Relaxed)
+    }
+
+    /// Changes the controls of all stages. False: too many changes wait already.
+    pub fn set_controls(&mut self, controls: Controls, delay: Delay) -> bool {
+        self.changes.try_push(Change::Controls(controls, delay)).is_ok()
+    }
+
+    /// Lets all stages forget what was learnt. False: too many changes wait already.
+    pub fn reset(&mut self) -> bool {
+        self.changes.try_push(Change::Reset).is_ok()
+    }
+
+    /// What is learnt now; None: it was not told within `limit`.
+    pub fn snapshots_now(&self, limit: Duration) -> Option<Vec<Option<Snapshot>>> {
+        // One that was told before and not taken yet is old.
+        let _ = self.take_snapshots();
+        self.ask_snapshots();
+        let begin = Instant::now();
+        loop {
+            self.wake();
+            std::thread::sleep(Duration::from_millis(1));
+            let told = self.take_snapshots();
+            if told.is_some() || begin.elapsed() > limit {
+                return told;
+            }
+        }
     }
 
     /// Asks for what was learnt; [`Merger::take_snapshots`] has it soon after.

@@ -17,7 +17,7 @@
 //! Per block: no allocation, no lock, no system call. Waiting is done by parking; the thread that fills the rings wakes
 //! this one.
 
-use super::merger::{Meters, Shared, StageStart, Start};
+use super::merger::{Change, Delay, Meters, Shared, StageStart, Start};
 use super::pace::{Move, Pace};
 use super::plugin::Hosted;
 use driftmerge_dsp::params::{CONTROLS, delay_for_lag_ms};
@@ -43,6 +43,8 @@ type Block = [f32; BLOCK_FRAMES];
 struct Stage {
     plugin: Hosted,
     controls: Controls,
+    /// The delay is chosen by the lock.
+    auto_delay: bool,
     delay_chosen: bool,
     pace: Pace,
     /// The streams have to be put side by side before the clocks are followed.
@@ -76,7 +78,7 @@ impl Stage {
         plugin.set_controls(&controls);
         let pace = Pace::new(rate_hz);
         let meters = Meters::default();
-        Self { plugin, controls, delay_chosen, pace, realign: true, owed_frames: 0, trim_frames: 0, meters }
+        Self { plugin, controls, auto_delay, delay_chosen, pace, realign: true, owed_frames: 0, trim_frames: 0, meters }
     }
 
     /// Tells the plugin that frames of the microphone were taken out (positive) or are put in (negative).
@@ -88,11 +90,39 @@ impl Stage {
         self.plugin.set_controls(&self.controls);
     }
 
+    /// Takes a change of the controls, or of what is known.
+    fn change(&mut self, change: Change) {
+        match change {
+            Change::Controls(controls, delay) => {
+                let Controls { delay_ms, lag_trim_frames, reset, .. } = self.controls;
+                self.controls = Controls { lag_trim_frames, reset, ..controls };
+                match delay {
+                    Delay::Set => (self.auto_delay, self.delay_chosen) = (false, true),
+                    Delay::Keep => self.controls.delay_ms = delay_ms,
+                    Delay::Choose => {
+                        self.controls.delay_ms = delay_ms;
+                        (self.auto_delay, self.delay_chosen) = (true, false);
+                    }
+                }
+            }
+            // It is unset when the plugin has seen it.
+            Change::Reset => {
+                self.controls.reset = true;
+                self.delay_chosen = !self.auto_delay;
+            }
+        }
+        self.plugin.set_controls(&self.controls);
+    }
+
     /// Merges one block and chooses the delay at the first lock. Gives the meters.
     fn run(&mut self, a: &Block, b: &Block, out: &mut Block) -> [f32; 7] {
         self.plugin.run(a, b, out);
         let values = self.plugin.meters();
         self.meters = Meters::new(values);
+        if self.controls.reset {
+            self.controls.reset = false;
+            self.plugin.set_controls(&self.controls);
+        }
         if !self.delay_chosen && self.meters.locked() {
             self.delay_chosen = true;
             self.controls.delay_ms = delay_for_lag_ms(f64::from(self.meters.lag_ms));
@@ -105,6 +135,7 @@ impl Stage {
 /// What the thread owns.
 pub(super) struct Worker {
     shared: Arc<Shared>,
+    changes: HeapCons<Change>,
     inputs: Vec<HeapCons<f32>>,
     output: HeapProd<f32>,
     rate_hz: f64,
@@ -117,7 +148,13 @@ pub(super) struct Worker {
 }
 
 impl Worker {
-    pub fn new(start: Start, shared: Arc<Shared>, inputs: Vec<HeapCons<f32>>, output: HeapProd<f32>) -> Self {
+    pub fn new(
+        start: Start,
+        shared: Arc<Shared>,
+        changes: HeapCons<Change>,
+        inputs: Vec<HeapCons<f32>>,
+        output: HeapProd<f32>,
+    ) -> Self {
         let Start { stages: starts, controls, auto_delay, rate_hz, .. } = start;
         let mut before_s = 0.0;
         let mut stages = Vec::new();
@@ -128,12 +165,16 @@ impl Worker {
         }
         let blocks = vec![[0.0; BLOCK_FRAMES]; inputs.len()];
         let counts = vec![0; inputs.len()];
-        Self { shared, inputs, output, rate_hz, stages, counts, blocks, merged: [[0.0; BLOCK_FRAMES]; 2] }
+        let merged = [[0.0; BLOCK_FRAMES]; 2];
+        Self { shared, changes, inputs, output, rate_hz, stages, counts, blocks, merged }
     }
 
     pub fn work(mut self) {
         let begin = Instant::now();
         while !self.shared.stop.load(Ordering::Relaxed) {
+            while let Some(change) = self.changes.try_pop() {
+                self.stages.iter_mut().for_each(|stage| stage.change(change));
+            }
             self.align();
             let early = self.stages.iter().any(|stage| stage.realign) && begin.elapsed() < CLOCK_LIMIT;
             if early || !self.step() {
@@ -157,6 +198,8 @@ impl Worker {
                 tracing::warn!("what was learnt cannot be kept: {error}");
                 None
             });
+            // What is to be forgotten, and is not yet because nothing runs, is not kept.
+            let learnt = learnt.filter(|_| !stage.controls.reset);
             kept.push(learnt.map(|snapshot| Snapshot { lag_s: snapshot.lag_s + before_s, ..snapshot }));
             before_s += f64::from(stage.meters.latency_frames) / self.rate_hz;
         }

@@ -1,25 +1,63 @@
-//! What a running service tells about itself: a socket that gives the status to whoever connects, and the commands that
-//! ask it.
+//! The socket of a running service: it tells its status, takes changes, and ends when told to.
 //!
-//! The socket is in a folder that only its user may enter. Nothing is read from it, so nobody can hold the service up.
+//! The problem: whoever connects must not be able to hold the sound up, and must be the same user. The socket is in a
+//! folder that only its user may enter; the other end's user is checked besides, by what the kernel says of it. A client
+//! says one line of JSON, a [`Request`], and gets one, an [`Answer`]. Nothing waits for a client: what it has said is looked
+//! at in each turn of the service's loop, and who says nothing for a while, or too much, is let go.
 
-use crate::cli::StatusArgs;
-use crate::config::Config;
-use crate::exit::Failure;
-use anyhow::{Context as _, anyhow};
+use rustix::net::sockopt::socket_peercred;
 use serde::{Deserialize, Serialize};
 use std::fs;
 use std::io::{self, Read as _, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, PermissionsExt as _};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::Ordering;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-/// How long a service may take to answer.
-const ANSWER_LIMIT: Duration = Duration::from_secs(2);
-/// How often `monitor` asks.
-const MONITOR: Duration = Duration::from_millis(500);
+/// How long a client may take to say what it wants.
+const PATIENCE: Duration = Duration::from_secs(2);
+/// So many clients are listened to at a time; others wait.
+const CLIENTS: usize = 16;
+/// The longest request, bytes.
+const REQUEST_LIMIT: usize = 4096;
+
+/// What a client wants.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Request {
+    /// The status.
+    Status,
+    /// That something be done.
+    Do(Order),
+}
+
+/// What is to be done.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Order {
+    /// Other values of settings: key and text.
+    Set(Vec<(String, String)>),
+    /// Forget what was learnt.
+    Reset,
+    /// Keep what was learnt, now.
+    Save,
+    /// The end; the connection is closed when the service has tidied up.
+    Stop,
+}
+
+/// What it gets.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Answer {
+    /// The status.
+    Status(Status),
+    /// It was done; in words.
+    Done(String),
+    /// The request cannot be followed as it is; why.
+    Refused(String),
+    /// It was tried and failed; why.
+    Failed(String),
+}
 
 /// What a service tells.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -71,17 +109,32 @@ pub struct Other {
 pub struct Control {
     listener: UnixListener,
     path: PathBuf,
+    clients: Vec<Client>,
+    /// Who wants to know when the service has ended: their connections are closed by it.
+    waiting: Vec<UnixStream>,
+}
+
+/// Somebody who has connected and has not said all yet.
+struct Client {
+    stream: UnixStream,
+    said: Vec<u8>,
+    since: Instant,
 }
 
 impl Control {
     /// Opens the socket for the merged source `name`, in place of one that nobody listens to.
     ///
     /// # Errors
-    /// The runtime folder cannot be used, or another service listens there.
+    /// The runtime folder cannot be used or is open to others, or another service listens there.
     pub fn open(name: &str) -> io::Result<Self> {
         let path = socket(name);
         if let Some(folder) = path.parent() {
             fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
+            let found = fs::symlink_metadata(folder)?;
+            if !found.is_dir() || found.uid() != rustix::process::geteuid().as_raw() || found.mode() & 0o077 != 0 {
+                let why = format!("{} must be a folder of yours with mode 0700", folder.display());
+                return Err(io::Error::new(io::ErrorKind::PermissionDenied, why));
+            }
         }
         if UnixStream::connect(&path).is_ok() {
             return Err(io::Error::new(io::ErrorKind::AddrInUse, "another service listens there"));
@@ -93,15 +146,36 @@ impl Control {
         let listener = UnixListener::bind(&path)?;
         fs::set_permissions(&path, fs::Permissions::from_mode(0o600))?;
         listener.set_nonblocking(true)?;
-        Ok(Self { listener, path })
+        Ok(Self { listener, path, clients: Vec::new(), waiting: Vec::new() })
     }
 
-    /// Answers all who wait.
-    pub fn answer(&self, status: impl Fn() -> Status) {
-        while let Ok((mut stream, _)) = self.listener.accept() {
-            // A new socket has room for an answer; who does not take it gets none.
-            let answer = serde_json::to_vec(&status()).unwrap_or_default();
-            let _ = stream.set_nonblocking(true).and_then(|()| stream.write_all(&answer));
+    /// Answers all who have said what they want, as `act` does it. Never waits.
+    pub fn answer(&mut self, mut act: impl FnMut(Request) -> Answer) {
+        while self.clients.len() < CLIENTS
+            && let Ok((stream, _)) = self.listener.accept()
+        {
+            if stream.set_nonblocking(true).is_err() {
+                continue;
+            }
+            if same_user(&stream) {
+                self.clients.push(Client { stream, said: Vec::new(), since: Instant::now() });
+            } else {
+                tracing::warn!("another user was refused at {}", self.path.display());
+                tell(&stream, &Answer::Refused("this service belongs to another user".into()));
+            }
+        }
+        for mut client in std::mem::take(&mut self.clients) {
+            match client.request() {
+                Ok(None) => self.clients.push(client),
+                Ok(Some(request)) => {
+                    let stop = request == Request::Do(Order::Stop);
+                    tell(&client.stream, &act(request));
+                    if stop {
+                        self.waiting.push(client.stream);
+                    }
+                }
+                Err(why) => tell(&client.stream, &Answer::Refused(why)),
+            }
         }
     }
 }
@@ -112,84 +186,49 @@ impl Drop for Control {
     }
 }
 
+impl Client {
+    /// The whole request; None: there is more to come.
+    fn request(&mut self) -> Result<Option<Request>, String> {
+        let mut bytes = [0; 512];
+        loop {
+            match self.stream.read(&mut bytes) {
+                Ok(0) => return Err("the request has no end".into()),
+                Ok(count) => self.said.extend_from_slice(&bytes[..count]),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    let late = self.since.elapsed() > PATIENCE;
+                    return if late { Err("nothing was asked for".into()) } else { Ok(None) };
+                }
+                Err(error) => return Err(error.to_string()),
+            }
+            if let Some(end) = self.said.iter().position(|byte| *byte == b'\n') {
+                let request = serde_json::from_slice(&self.said[..end]);
+                return request.map(Some).map_err(|why| format!("the request is of another version: {why}"));
+            }
+            if self.said.len() > REQUEST_LIMIT {
+                return Err(format!("the request has more than {REQUEST_LIMIT} bytes"));
+            }
+        }
+    }
+}
+
+/// A new socket has room for an answer; who does not take it gets none.
+fn tell(mut stream: &UnixStream, answer: &Answer) {
+    let mut line = serde_json::to_vec(answer).unwrap_or_default();
+    line.push(b'\n');
+    let _ = stream.write_all(&line);
+}
+
+/// Whether the other end is of the same user, or of root, who may do anything anyway.
+fn same_user(stream: &UnixStream) -> bool {
+    socket_peercred(stream).is_ok_and(|peer| peer.uid.is_root() || peer.uid == rustix::process::geteuid())
+}
+
 /// Where the service of the merged source `name` listens.
-fn socket(name: &str) -> PathBuf {
+pub(super) fn socket(name: &str) -> PathBuf {
     let folder = match std::env::var_os("XDG_RUNTIME_DIR") {
         Some(folder) => Path::new(&folder).join("driftmerge"),
-        None => std::env::temp_dir().join(format!("driftmerge-{}", rustix::process::getuid().as_raw())),
+        None => std::env::temp_dir().join(format!("driftmerge-{}", rustix::process::geteuid().as_raw())),
     };
     folder.join(format!("{name}.sock"))
-}
-
-/// Asks the service of the merged source `name`.
-fn ask(name: &str) -> Result<Status, Failure> {
-    let path = socket(name);
-    let mut stream = UnixStream::connect(&path).map_err(|error| {
-        anyhow!(
-            "no `driftmerge run` for `{name}` is at work here: {} does not answer ({error}); start one, or name its \
-             source by PLAY_DEVICE_NAME",
-            path.display()
-        )
-    })?;
-    let mut answer = String::new();
-    let read = stream.set_read_timeout(Some(ANSWER_LIMIT)).and_then(|()| stream.read_to_string(&mut answer));
-    read.with_context(|| format!("{} does not answer", path.display()))?;
-    Ok(serde_json::from_str(&answer).with_context(|| format!("{} is of another version", path.display()))?)
-}
-
-/// The status for people: a line for the source, one for each microphone.
-fn lines(status: &Status) -> String {
-    let away = |present: bool| if present || status.resting { "" } else { "  (away)" };
-    let resting = if status.resting { ", resting: nobody records it" } else { "" };
-    let mut text = format!(
-        "{}: latency {:.0} ms{resting}\n  {}: reference{}",
-        status.source,
-        status.latency_ms,
-        status.reference,
-        away(status.present)
-    );
-    for other in &status.others {
-        use std::fmt::Write as _;
-        let Other { microphone, state, lag_ms, drift_ppm, confidence, weight, .. } = other;
-        write!(
-            text,
-            "\n  {microphone}: {state}, lag {lag_ms:.3} ms, drift {drift_ppm:.2} ppm, confidence {confidence:.2}, \
-             share {weight:.2}{}",
-            away(other.present)
-        )
-        .expect("a text takes all");
-    }
-    text
-}
-
-/// Prints what a running service knows.
-///
-/// # Errors
-/// There is none.
-pub fn status(config: &Config, args: &StatusArgs) -> Result<(), Failure> {
-    let status = ask(&config.play_device)?;
-    if args.json {
-        println!("{}", serde_json::to_string_pretty(&status).context("the status is no JSON")?);
-    } else {
-        println!("{}", lines(&status));
-    }
-    Ok(())
-}
-
-/// Prints what a running service knows, again and again, until a signal comes or the service ends.
-///
-/// # Errors
-/// There is none, or it ended.
-pub fn monitor(config: &Config, args: &StatusArgs) -> Result<(), Failure> {
-    let stop = super::service::stop_on_signals()?;
-    while !stop.load(Ordering::Relaxed) {
-        let status = ask(&config.play_device)?;
-        if args.json {
-            println!("{}", serde_json::to_string(&status).context("the status is no JSON")?);
-        } else {
-            println!("{}", lines(&status));
-        }
-        std::thread::sleep(MONITOR);
-    }
-    Ok(())
 }

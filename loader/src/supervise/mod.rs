@@ -1,12 +1,16 @@
 //! The commands that need a sound server. Each reads the settings, asks `plan` what is to be done, and has `pulse` and
-//! `host` do it; [`service`] is `run`, [`control`] what it tells while it runs, [`mod@demo`] shows it on a private server.
+//! `host` do it; [`service`] is `run`, [`control`] its socket, [`remote`] the commands that use that, [`mod@demo`] shows it
+//! on a private server.
 
 pub mod control;
 pub mod demo;
+pub mod remote;
 pub mod service;
+mod session;
+mod watch;
 
-pub use control::{monitor, status};
 pub use demo::demo;
+pub use remote::{monitor, reset, save, set, status, stop};
 pub use service::run;
 
 use crate::cli::{ListArgs, PlanArgs, PlanFormat, Planned};
