@@ -170,6 +170,18 @@ pub struct SettingsArgs {
     /// Frames buffered for playback
     #[arg(long, value_name = "FRAMES")]
     pub play_buffer: Option<String>,
+    /// Take out of the microphones what is played into NAME_far and goes on to this sink (`null`: heard elsewhere)
+    #[arg(long, value_name = "SINK|null")]
+    pub echo_sink: Option<String>,
+    /// Take it out of these microphones only, counted from 1: 1,3
+    #[arg(long, value_name = "NUMBERS")]
+    pub echo_mics: Option<String>,
+    /// Arguments of the echo canceller, in place of those that suit the server
+    #[arg(long, value_name = "ARGUMENTS")]
+    pub echo_args: Option<String>,
+    /// Make it the server's default source while it runs (yes, no)
+    #[arg(long, value_name = "yes|no", num_args = 0..=1, default_missing_value = "yes")]
+    pub default_source: Option<String>,
     /// The LV2 bundle to host
     #[arg(long, value_name = "FOLDER")]
     pub bundle: Option<String>,
@@ -191,6 +203,10 @@ impl SettingsArgs {
             text("rate", self.rate.as_ref()),
             text("chunk", self.chunk.as_ref()),
             text("max_size", self.max_size.as_ref()),
+            text("echo_sink", self.echo_sink.as_ref()),
+            text("echo_mics", self.echo_mics.as_ref()),
+            text("echo_args", self.echo_args.as_ref()),
+            text("default_source", self.default_source.as_ref()),
             text("play_buffer", self.play_buffer.as_ref()),
             text("bundle", self.bundle.as_ref()),
         ];
@@ -262,6 +278,9 @@ pub struct PlanArgs {
     /// The command whose steps are printed
     #[arg(long = "for", value_enum, default_value = "load")]
     pub planned: Planned,
+    /// Print what would change: lines that begin with - go, with + come, with a blank stay
+    #[arg(long, conflicts_with = "format")]
+    pub diff: bool,
     /// How they are printed
     #[arg(long, value_enum, default_value = "pactl")]
     pub format: PlanFormat,

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Read};
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
 use driftmerge::rig::scene::{self, noise};
@@ -32,9 +32,14 @@ pub struct Rig {
     pub scene: Scene,
     /// Where they are.
     pub places: Vec<Place>,
+    /// What all of them hear besides, by the time since [`Rig::begin`], s; it may be set once they are plugged in.
+    pub besides: Arc<OnceLock<Besides>>,
     /// When their clocks stood at 0.
     begin: Instant,
 }
+
+/// A sound by its time, s.
+pub type Besides = Box<dyn Fn(f64) -> f32 + Send + Sync>;
 
 impl Rig {
     /// Two microphones at `rate_hz` whose clocks differ by `ppm` (half each way); B hears everything `delay_b_s` later.
@@ -58,9 +63,24 @@ impl Rig {
         }
         let scene = Scene { rate_hz: rate, sound: scene::Signal::new(sound) };
         let server = Server::start(&[]).expect("a private pulseaudio");
-        let mut rig = Self { server, mics: Vec::new(), scene, places, begin: Instant::now() };
+        let mut rig = Self { server, mics: Vec::new(), scene, places, besides: Arc::default(), begin: Instant::now() };
         rig.plug_in_all(rate_hz);
         rig
+    }
+
+    /// Another server with `modules` and one of the microphones, in the same room at the same time.
+    #[must_use]
+    pub fn beside(&self, rate_hz: u32, mic: usize, modules: &[String]) -> Self {
+        let server = Server::start(modules).expect("another private pulseaudio");
+        let (scene, places, besides) = (self.scene.clone(), self.places.clone(), Arc::clone(&self.besides));
+        let mut rig = Self { server, mics: Vec::new(), scene, places, besides, begin: self.begin };
+        rig.plug_in(mic, rate_hz);
+        rig
+    }
+
+    /// When the microphones' clocks stood at 0.
+    pub fn begin(&self) -> Instant {
+        self.begin
     }
 
     /// Makes all microphones (again, after the server was started again).
@@ -74,18 +94,26 @@ impl Rig {
 
     /// Makes the microphone `mic` (again, after its source was taken away). Its clock has run on all the while.
     pub fn plug_in(&mut self, mic: usize, rate_hz: u32) {
-        let (name, place) = (MICS[mic], self.places[mic].clone());
+        self.plug_in_as(mic, rate_hz, MICS[mic], "");
+    }
+
+    /// The same under another name, with `properties` of the source (`key=value`, separated by blanks).
+    pub fn plug_in_as(&mut self, mic: usize, rate_hz: u32, name: &str, properties: &str) {
+        let place = self.places[mic].clone();
         let pipe = self.pipe(name);
         // A killed server leaves its pipe, and makes none where there is one.
         let _ = std::fs::remove_file(&pipe);
         let module = driftmerge::rig::microphone::module(name, &pipe, rate_hz);
-        let arguments: Vec<&str> = std::iter::once("load-module").chain(module.split(' ')).collect();
+        let (module, description) = module.rsplit_once(" source_properties=").expect("it is described");
+        let description = format!("source_properties='{description} {properties}'");
+        let module = module.split(' ').chain([description.as_str()]);
+        let arguments: Vec<&str> = std::iter::once("load-module").chain(module).collect();
         self.pactl(&arguments);
         let scene = self.scene.clone();
-        let clock_ppm = place.clock_ppm;
+        let (clock_ppm, besides) = (place.clock_ppm, Arc::clone(&self.besides));
         let sound = move |frame| {
             let (sound, own) = scene.parts(&place, frame);
-            sound + own
+            sound + own + besides.get().map_or(0.0, |besides| besides(scene.time_s(&place, frame)))
         };
         let fed = Microphone::start(&pipe, f64::from(rate_hz), clock_ppm, self.begin, sound).expect("the pipe opens");
         if mic < self.mics.len() {
@@ -124,6 +152,13 @@ impl Rig {
     pub fn modules(&self) -> BTreeMap<u32, String> {
         let split = |line: &str| line.split_once('\t').map(|(i, rest)| (i.parse().expect("an index"), rest.to_owned()));
         self.pactl(&["list", "short", "modules"]).lines().filter_map(split).collect()
+    }
+
+    /// Takes the module of the source `name` away.
+    pub fn unplug(&self, name: &str) {
+        let named = format!("source_name={name} ");
+        let found = self.modules().into_iter().find(|(_, line)| line.contains(&named));
+        self.pactl(&["unload-module", &found.expect("it is plugged in").0.to_string()]);
     }
 
     /// Names of the server's sources.

@@ -60,13 +60,6 @@ fn the_merged_source_is_back_within_3_s_of_a_new_server() {
     assert!(!rig.modules().values().any(|line| line.contains("driftmerge.graph=")));
 }
 
-/// Takes the module of the microphone `name` away.
-fn unplug(rig: &Rig, name: &str) {
-    let (index, _) =
-        rig.modules().into_iter().find(|(_, l)| l.contains(&format!("source_name={name} "))).expect("there");
-    rig.pactl(&["unload-module", &index.to_string()]);
-}
-
 #[test]
 fn an_unplugged_microphone_leaves_the_other_heard_and_is_merged_again_when_it_is_back() {
     for (away, other) in [(1, 0), (0, 1)] {
@@ -74,7 +67,7 @@ fn an_unplugged_microphone_leaves_the_other_heard_and_is_merged_again_when_it_is
         let mut running = locked(&rig);
         let mut recorder = Recorder::start(&rig, "driftmerge", RATE_HZ);
         recorder.take(3.0);
-        unplug(&rig, MICS[away]);
+        rig.unplug(MICS[away]);
         running.wait_for("is gone", Duration::from_secs(2));
         let alone = recorder.take(4.0);
         // Their own noise never pauses: digital silence would be a hole.

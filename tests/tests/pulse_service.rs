@@ -89,21 +89,102 @@ fn a_second_run_is_refused_and_the_first_goes_on() {
     assert_eq!(graph(&rig), Vec::<String>::new());
 }
 
+fn default_source(rig: &Rig) -> String {
+    rig.pactl(&["get-default-source"]).trim().to_owned()
+}
+
 #[test]
-fn what_a_killed_run_left_is_used_again_and_taken_away_at_the_end() {
+fn what_a_killed_run_left_is_used_again_and_all_is_as_it_was_at_the_end() {
+    let rig = rig();
+    rig.pactl(&["set-default-source", MICS[1]]);
+    let before = rig.modules();
+    let run = [&RUN[..], &["--default-source"]].concat();
+    let start = || {
+        let running = rig.start_driftmerge(&run);
+        running.wait_for("merging", Duration::from_secs(5));
+        assert_eq!(default_source(&rig), "driftmerge");
+        running
+    };
+    // Started, ended, started, killed, started again: twice, and always one graph.
+    for _ in 0..2 {
+        let mut first = start();
+        let one_graph = graph(&rig);
+        assert_eq!(one_graph.len(), 2, "{one_graph:#?}");
+        assert!(first.stop(Signal::TERM).success());
+        assert_eq!((rig.modules(), default_source(&rig).as_str()), (before.clone(), MICS[1]));
+
+        let mut killed = start();
+        let modules = rig.modules();
+        killed.stop(Signal::KILL);
+        wait_until("the server noticed", Duration::from_secs(5), || {
+            !rig.pactl(&["list", "sink-inputs"]).contains("merged")
+        });
+        assert_eq!(graph(&rig), one_graph, "nobody took it away");
+
+        let mut next = start();
+        assert_eq!(rig.modules(), modules, "the same modules, not new ones");
+        assert!(next.stop(Signal::TERM).success());
+        assert_eq!((rig.modules(), default_source(&rig).as_str()), (before.clone(), MICS[1]));
+    }
+}
+
+#[test]
+fn unload_after_a_kill_gives_the_default_back_unless_somebody_chose_another() {
+    let rig = rig();
+    rig.pactl(&["set-default-source", MICS[1]]);
+    let before = rig.modules();
+    let load = ["load", "--mic", MICS[0], "--mic", MICS[1], "--rate", "16000", "--default-source"];
+    for (chosen, wanted) in [(None, MICS[1]), (Some(MICS[0]), MICS[0])] {
+        assert!(rig.run_to_end(&load).status.success());
+        assert_eq!(default_source(&rig), "driftmerge");
+        if let Some(chosen) = chosen {
+            rig.pactl(&["set-default-source", chosen]);
+        }
+        assert!(rig.run_to_end(&["unload"]).status.success());
+        assert_eq!((rig.modules(), default_source(&rig).as_str()), (before.clone(), wanted));
+    }
+}
+
+#[test]
+fn the_diff_of_a_plan_tells_what_goes_what_comes_and_what_stays() {
+    let rig = rig();
+    let settings = ["--mic", MICS[0], "--mic", MICS[1], "--rate", "16000"];
+    let diff = |extra: &[&str]| {
+        let output = rig.run_to_end(&[&["plan", "--diff"][..], &settings, extra].concat());
+        assert_failure(&output, 0, &[]);
+        String::from_utf8(output.stdout).expect("text")
+    };
+    let counts = |text: &str| ["-", "+", " "].map(|mark| text.lines().filter(|line| line.starts_with(mark)).count());
+    assert_eq!(counts(&diff(&[])), [0, 5, 0]);
+    assert_eq!(graph(&rig), Vec::<String>::new(), "it only tells");
+    assert!(rig.run_to_end(&[&["load"][..], &settings].concat()).status.success());
+    assert_eq!(counts(&diff(&[])), [0, 0, 5]);
+    // Another threshold is another plugin, with all that hangs on it.
+    let changed = diff(&["--threshold", "0.5"]);
+    assert_eq!(counts(&changed), [3, 3, 2], "{changed}");
+}
+
+#[test]
+fn bad_settings_files_are_exit_2_and_touch_nothing() {
     let rig = rig();
     let before = rig.modules();
-    let mut killed = merging(&rig);
-    let (there, modules) = (graph(&rig), rig.modules());
-    killed.stop(Signal::KILL);
-    wait_until("the server noticed", Duration::from_secs(5), || {
-        !rig.pactl(&["list", "sink-inputs"]).contains("merged")
-    });
-    assert_eq!(graph(&rig), there, "nobody took it away");
-
-    let mut next = merging(&rig);
-    assert_eq!(rig.modules(), modules, "the same modules, not new ones");
-    assert!(next.stop(Signal::TERM).success());
+    // The rig's settings folder is the server's.
+    let folder = rig.server.folder().join("driftmerge");
+    std::fs::create_dir_all(&folder).expect("a folder");
+    for (text, words) in [
+        ("microphone = [\"mic_a\", \"mic_b\"]", ["config.toml line 1", "`microphone`"]),
+        ("microphones = [\"mic_a\", \"mic_b\"]\n[graph]\nsink = 1", ["config.toml line 2", "`graph`"]),
+        ("microphones = [\"mic_a\"", ["config.toml", "line 1"]),
+        (
+            "microphones = [\"mic_a\", \"mic_b\"]\necho_mics = \"3\"\necho_sink = \"x\"",
+            ["config.toml line 2", "microphone 3"],
+        ),
+    ] {
+        std::fs::write(folder.join("config.toml"), text).expect("written");
+        for command in ["run", "load", "plan"] {
+            assert_failure(&rig.run_to_end(&[command]), 2, &words);
+        }
+    }
     assert_eq!(rig.modules(), before);
 }
 

@@ -154,6 +154,7 @@ fn raw(value: toml::Value) -> Option<Raw> {
             let text = |item| if let V::String(text) = item { Some(text) } else { None };
             Raw::List(items.into_iter().map(text).collect::<Option<_>>()?)
         }
-        V::Boolean(_) | V::Datetime(_) | V::Table(_) => return None,
+        V::Boolean(yes) => Raw::Text(if yes { "yes" } else { "no" }.into()),
+        V::Datetime(_) | V::Table(_) => return None,
     })
 }

@@ -64,6 +64,14 @@ pub struct Config {
     pub play_device: String,
     /// Frames buffered for playback.
     pub play_buffer_frames: u32,
+    /// The sink that is heard where echoes are taken out of the microphones, or `null`; None: they are not.
+    pub echo_sink: Option<String>,
+    /// Which microphones they are taken out of, counted from 1; empty: all.
+    pub echo_mics: Vec<usize>,
+    /// Arguments of the echo canceller; None: those that suit the server.
+    pub echo_args: Option<String>,
+    /// Make the merged source the server's default while it is there.
+    pub default_source: bool,
     /// The sound server's address; None: the client library's choice.
     pub server: Option<String>,
     /// The LV2 bundle's folder; None: searched in the usual places.
@@ -171,6 +179,13 @@ impl Config {
                 from("microphones")
             ));
         }
+        if let Some(none) = self.echo_mics.iter().find(|number| **number > self.microphones.len()) {
+            return refuse(format!(
+                "DRIFTMERGE_ECHO_MICS (--echo-mics) names microphone {none}{}; there are {}",
+                from("echo_mics"),
+                self.microphones.len()
+            ));
+        }
         let chunk = self.chunk_frames;
         if chunk < LEAST_CHUNK_FRAMES {
             return refuse(format!(
@@ -234,12 +249,20 @@ pub fn resolve(layers: &[Layer]) -> Result<Config, ConfigError> {
         mode: found.choice("mode", &MODES)?,
         play_device: found.text("play_device").unwrap_or_default().to_owned(),
         play_buffer_frames: found.number("play_buffer", 64, 1 << 20, "frames")?,
+        echo_sink: found.text("echo_sink").map(str::to_owned),
+        echo_mics: found.numbers("echo_mics", 1, 8)?,
+        echo_args: found.text("echo_args").map(str::to_owned),
+        default_source: found.choice("default_source", &SWITCH)?,
         server: found.text("server").map(str::to_owned),
         bundle: found.text("bundle").map(PathBuf::from),
         state_dir: found.text("state_dir").unwrap_or(".").into(),
         origins: found.0.iter().map(|(key, value)| (*key, value.origin.clone())).collect(),
     })
 }
+
+/// What can be said of a switch.
+const SWITCH: [(&str, bool); 6] =
+    [("yes", true), ("no", false), ("true", true), ("false", false), ("1", true), ("0", false)];
 
 /// Names of the modes, each with the port's number as a second name.
 const MODES: [(&str, Mode); 10] = [
@@ -291,6 +314,15 @@ impl Found<'_> {
         match self.text(key).and_then(|text| text.trim().parse().ok()) {
             Some(number) if number >= min && number <= max => Ok(number),
             _ => self.refuse(key, format!("a number from {min} to {max} {unit}").trim_end()),
+        }
+    }
+
+    /// Whole numbers, separated by commas.
+    fn numbers(&self, key: &str, min: usize, max: usize) -> Result<Vec<usize>, ConfigError> {
+        let read = |text: &String| text.parse().ok().filter(|number| (min..=max).contains(number));
+        match self.list(key).iter().map(read).collect() {
+            Some(numbers) => Ok(numbers),
+            None => self.refuse(key, &format!("whole numbers from {min} to {max}, separated by commas")),
         }
     }
 

@@ -40,6 +40,11 @@ pub fn pairs(line: &str) -> Vec<(String, String)> {
     found
 }
 
+/// The value of `key` in an argument line.
+pub fn value_of(line: &str, key: &str) -> Option<String> {
+    pairs(line).into_iter().find(|(found, _)| found == key).map(|(_, value)| value)
+}
+
 /// The value at the beginning of `text`, and what follows it.
 fn value(text: &str) -> (String, &str) {
     let quote = text.chars().next().filter(|c| matches!(c, '"' | '\''));

@@ -10,11 +10,13 @@
 
 pub mod arguments;
 pub mod devices;
+pub mod echo;
 pub mod graph;
 pub mod pipewire;
 pub mod steps;
 
-pub use graph::{Element, Graph, Kind, Part};
+pub use echo::Echo;
+pub use graph::{Element, Graph, Kind, Mic, Part};
 pub use steps::{Blocked, Step, ours, steps};
 
 /// Name of the property with the graph's name on all that is ours.
@@ -35,8 +37,21 @@ pub struct Module {
     pub arguments: String,
 }
 
+/// The hardware behind a source, as far as the server knows it.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Device {
+    /// Vendor and product, hexadecimal, of a USB device.
+    pub usb: Option<(String, String)>,
+    /// Serial number; empty: not known.
+    pub serial: String,
+    /// Where it is plugged in; empty: not known.
+    pub bus_path: String,
+    /// Names of its card.
+    pub cards: Vec<String>,
+}
+
 /// A source that the server has.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Source {
     /// Its name.
     pub name: String,
@@ -52,6 +67,8 @@ pub struct Source {
     pub module: Option<u32>,
     /// running, idle or suspended.
     pub state: &'static str,
+    /// What is behind it.
+    pub device: Device,
 }
 
 /// A `driftmerge run` that is at work.
@@ -66,6 +83,10 @@ pub struct Holder {
 /// What a server has, as far as it matters.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Present {
+    /// What the server calls itself, and its version.
+    pub server: (String, String),
+    /// Its default source.
+    pub default_source: Option<String>,
     /// Its modules.
     pub modules: Vec<Module>,
     /// Its sources.

@@ -1,6 +1,6 @@
 //! The difference between the graph that is wanted and what is there.
 
-use super::arguments::{pairs, shell_word};
+use super::arguments::{pairs, shell_word, value_of};
 use super::graph::{Element, Graph, Kind, Part};
 use super::{GRAPH_PROPERTY, Module, PART_PROPERTY, Present};
 
@@ -24,6 +24,18 @@ impl Step {
             Self::Unload(module) => format!("pactl unload-module {}  # {}", module.index, module.name),
         }
     }
+}
+
+/// What `steps` change, for people: a line for each module that goes (-), comes (+) or stays (blank).
+pub fn diff(graph: &Graph, present: &Present, steps: &[Step]) -> Vec<String> {
+    let goes = |module: &Module| steps.iter().any(|step| matches!(step, Step::Unload(gone) if gone == module));
+    let there = ours(present, Some(graph.name)).into_iter().rev();
+    let there = there.map(|m| format!("{} {} {}", if goes(m) { '-' } else { ' ' }, m.name, m.arguments));
+    let comes = steps.iter().filter_map(|step| match step {
+        Step::Load(element) => Some(format!("+ {} {}", element.module, element.arguments)),
+        Step::Unload(_) => None,
+    });
+    there.chain(comes).collect()
 }
 
 /// The arguments of a line as they were written, quotes and all.
@@ -110,13 +122,12 @@ pub fn steps(graph: &Graph, present: &Present) -> Result<Vec<Step>, Blocked> {
     if !in_server && there.iter().any(|(_, part)| *part == Part::Plugin.mark()) {
         return Err(Blocked::Loaded { graph: name });
     }
-    taken(graph, present, &there)?;
-
     let wanted = graph.elements();
+    taken(&wanted, present, &there)?;
     let mut kept: Vec<u32> = Vec::new();
     let mut loads = Vec::new();
     for element in wanted {
-        let needs_new = loads.iter().any(|new: &Element| element.part.needs().contains(&new.part));
+        let needs_new = loads.iter().any(|new: &Element| element.part.needs(new.part));
         let same = |m: &Module| m.name == element.module && m.arguments == element.arguments;
         match there.iter().find(|(m, part)| *part == element.part.mark() && same(m)) {
             Some((m, _)) if !needs_new => kept.push(m.index),
@@ -128,15 +139,19 @@ pub fn steps(graph: &Graph, present: &Present) -> Result<Vec<Step>, Blocked> {
 }
 
 /// Whether a name that the graph needs belongs to something that is not ours.
-fn taken(graph: &Graph, present: &Present, there: &[(&Module, String)]) -> Result<(), Blocked> {
+fn taken(wanted: &[Element], present: &Present, there: &[(&Module, String)]) -> Result<(), Blocked> {
     let mine = |module: Option<u32>| module.is_some_and(|i| there.iter().any(|(m, _)| m.index == i));
-    if let Some(source) = present.sources.iter().find(|s| s.name == graph.name && !mine(s.module)) {
-        return Err(Blocked::Taken { name: source.name.clone() });
-    }
-    for (sink, parts) in [(graph.out_sink(), vec![Part::Out]), (graph.in_sink(), vec![Part::In, Part::Plugin])] {
-        let exists = present.sinks.contains(&sink);
-        if exists && !there.iter().any(|(_, mark)| parts.iter().any(|p| p.mark() == *mark)) {
-            return Err(Blocked::Taken { name: sink });
+    for element in wanted {
+        if let Some(name) = value_of(&element.arguments, "source_name")
+            && present.sources.iter().any(|s| s.name == name && !mine(s.module))
+        {
+            return Err(Blocked::Taken { name });
+        }
+        if let Some(name) = value_of(&element.arguments, "sink_name")
+            && present.sinks.contains(&name)
+            && !there.iter().any(|(m, _)| value_of(&m.arguments, "sink_name").as_ref() == Some(&name))
+        {
+            return Err(Blocked::Taken { name });
         }
     }
     Ok(())
@@ -145,12 +160,13 @@ fn taken(graph: &Graph, present: &Present, there: &[(&Module, String)]) -> Resul
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::plan::Holder;
+    use crate::plan::{Holder, Mic};
     use driftmerge_dsp::Controls;
     use std::path::Path;
 
     fn graph(kind: Kind) -> Graph {
-        Graph { name: "driftmerge", mics: vec!["mic_a", "it's \"b\" $(x)"], rate_hz: 48_000, kind }
+        let mics = vec![Mic::local("mic_a"), Mic::local("it's \"b\" $(x)")];
+        Graph { name: "driftmerge", mics, echo: None, rate_hz: 48_000, kind }
     }
 
     fn in_server() -> Kind<'static> {

@@ -1,8 +1,14 @@
-//! Does steps to the server, all or none.
+//! Does steps to the server, all or none. Modules that ask another machine say later whether that answers: so their sources
+//! are waited for.
 
 use super::connection::{Connection, PulseError};
-use crate::plan::Step;
+use super::survey::survey;
+use crate::plan::{Element, Step};
 use libpulse_binding::def::INVALID_INDEX;
+use std::time::{Duration, Instant};
+
+/// How long another machine may take to answer.
+const FAR_LIMIT: Duration = Duration::from_secs(5);
 
 /// Does `steps` in their order. Where one fails, what was loaded by the ones before is taken away again.
 ///
@@ -13,16 +19,56 @@ pub fn apply(connection: &mut Connection, steps: &[Step]) -> Result<(), PulseErr
     for step in steps {
         match step {
             Step::Unload(module) => unload(connection, module.index)?,
-            Step::Load(element) => match load(connection, element.module, &element.arguments) {
-                Ok(index) => loaded.push(index),
-                Err(error) => {
+            Step::Load(element) => {
+                let made = load(connection, element.module, &element.arguments).and_then(|index| {
+                    loaded.push(index);
+                    await_source(connection, element, index)
+                });
+                if let Err(error) = made {
                     for index in loaded.into_iter().rev() {
                         // What cannot be undone stays marked as ours; the first failure is the one to tell.
                         let _ = unload(connection, index);
                     }
                     return Err(error);
                 }
-            },
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Waits until the source of a tunnel is there.
+fn await_source(connection: &mut Connection, element: &Element, index: u32) -> Result<(), PulseError> {
+    let Some(name) = element.awaited() else { return Ok(()) };
+    let begin = Instant::now();
+    loop {
+        let present = survey(connection)?;
+        if present.sources.iter().any(|source| source.name == name) {
+            return Ok(());
+        }
+        // One that is refused takes itself away.
+        let gone = !present.modules.iter().any(|module| module.index == index);
+        if gone || begin.elapsed() > FAR_LIMIT {
+            let reason = if gone { "it refuses, or has no such source" } else { "it does not answer" };
+            return Err(PulseError::Far { what: element.arguments.clone(), reason });
+        }
+        connection.turn(Duration::from_millis(20))?;
+    }
+}
+
+/// Does what it can of `steps`, without waiting for other machines; what fails is tried again another time.
+///
+/// # Errors
+/// The server went away.
+pub fn apply_some(connection: &mut Connection, steps: &[Step]) -> Result<(), PulseError> {
+    for step in steps {
+        let done = match step {
+            Step::Unload(module) => unload(connection, module.index),
+            Step::Load(element) => load(connection, element.module, &element.arguments).map(|_| ()),
+        };
+        match done {
+            Err(PulseError::Refused { what, reason }) => tracing::debug!("refused to {what}: {reason}"),
+            done => done?,
         }
     }
     Ok(())
@@ -37,6 +83,18 @@ fn load(connection: &mut Connection, module: &str, arguments: &str) -> Result<u3
         Some(index) if index != INVALID_INDEX => Ok(index),
         _ => Err(PulseError::Refused { what, reason: connection.reason() }),
     }
+}
+
+/// Makes the source `name` the default.
+///
+/// # Errors
+/// The server went away, or has no such source.
+pub fn set_default_source(connection: &mut Connection, name: &str) -> Result<(), PulseError> {
+    let what = format!("make `{name}` the default source");
+    let done = connection.ask(&what, |context, answer: std::rc::Rc<std::cell::RefCell<bool>>| {
+        context.set_default_source(name, move |done| *answer.borrow_mut() = done)
+    })?;
+    if done { Ok(()) } else { Err(PulseError::Refused { what, reason: connection.reason() }) }
 }
 
 /// Takes the module away; that it is gone already is no failure.

@@ -28,6 +28,18 @@ pub enum PulseError {
     /// It went away.
     #[error("the sound server closed the connection: {0}")]
     Lost(String),
+    /// Another machine's server cannot be used.
+    #[error(
+        "the microphone of another machine cannot be had ({what}): {reason}; look at the address and at the source's name \
+         there (`pactl --server HOST list short sources`), and whether that server takes clients from the network \
+         (module-native-protocol-tcp)"
+    )]
+    Far {
+        /// What was tried.
+        what: String,
+        /// Why it failed.
+        reason: &'static str,
+    },
     /// It did not do what it was asked for.
     #[error("the sound server refused to {what}: {reason}")]
     Refused {

@@ -10,7 +10,7 @@ pub mod connection;
 pub mod player;
 pub mod survey;
 
-pub use apply::apply;
+pub use apply::{apply, apply_some, set_default_source};
 pub use capture::Capture;
 pub use connection::{Connection, PulseError};
 pub use player::Player;

@@ -1,11 +1,14 @@
 //! Reads what a server has.
 
 use super::connection::{Connection, PulseError};
-use crate::plan::{Holder, Module, Present, RUN_PROPERTY, Source};
+use crate::plan::{Device, Holder, Module, Present, RUN_PROPERTY, Source};
 use libpulse_binding::callbacks::ListResult;
-use libpulse_binding::context::introspect::{ModuleInfo, SinkInfo, SinkInputInfo, SourceInfo};
+use libpulse_binding::context::introspect::{CardInfo, ModuleInfo, ServerInfo, SinkInfo, SinkInputInfo, SourceInfo};
 use libpulse_binding::def::SourceState;
-use libpulse_binding::proplist::properties::APPLICATION_PROCESS_ID;
+use libpulse_binding::proplist::Proplist;
+use libpulse_binding::proplist::properties::{
+    APPLICATION_PROCESS_ID, DEVICE_BUS, DEVICE_BUS_PATH, DEVICE_PRODUCT_ID, DEVICE_SERIAL, DEVICE_VENDOR_ID,
+};
 use std::borrow::Cow;
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -15,11 +18,29 @@ use std::rc::Rc;
 /// # Errors
 /// The server went away, or did not answer.
 pub fn survey(connection: &mut Connection) -> Result<Present, PulseError> {
+    let about = connection.ask("tell about itself", |context, found: Found<(String, String, String)>| {
+        let about = |info: &ServerInfo| {
+            let [name, version, source] = [&info.server_name, &info.server_version, &info.default_source_name];
+            [name, version, source].map(|name| text(name.as_ref()))
+        };
+        context.introspect().get_server_info(move |info| found.borrow_mut().push(about(info).into()))
+    })?;
+    let (name, version, default_source) = about.into_iter().next().unwrap_or_default();
+    let cards = connection.ask("list its cards", |context, found: Found<(u32, String)>| {
+        let card = |info: &CardInfo| (info.index, text(info.name.as_ref()));
+        context.introspect().get_card_info_list(move |item| found.borrow_mut().extend(read(&item).map(card)))
+    })?;
     let modules = connection.ask("list its modules", |context, found: Found<Module>| {
         context.introspect().get_module_info_list(move |item| found.borrow_mut().extend(read(&item).map(module)))
     })?;
     let sources = connection.ask("list its sources", |context, found: Found<Source>| {
-        context.introspect().get_source_info_list(move |item| found.borrow_mut().extend(read(&item).map(source)))
+        let source = move |info: &SourceInfo| {
+            let mut source = source(info);
+            let card = cards.iter().find(|(index, _)| info.card == Some(*index));
+            source.device.cards.extend(card.map(|(_, name)| name.clone()));
+            source
+        };
+        context.introspect().get_source_info_list(move |item| found.borrow_mut().extend(read(&item).map(&source)))
     })?;
     let sinks = connection.ask("list its sinks", |context, found: Found<String>| {
         let name = |info: &SinkInfo| text(info.name.as_ref());
@@ -29,7 +50,8 @@ pub fn survey(connection: &mut Connection) -> Result<Present, PulseError> {
         let list = move |item: ListResult<&SinkInputInfo>| found.borrow_mut().extend(read(&item).and_then(holder));
         context.introspect().get_sink_input_info_list(list)
     })?;
-    Ok(Present { modules, sources, sinks, holders })
+    let default_source = Some(default_source).filter(|name| !name.is_empty());
+    Ok(Present { server: (name, version), default_source, modules, sources, sinks, holders })
 }
 
 /// Whether somebody records the source `name`.
@@ -77,6 +99,19 @@ fn source(info: &SourceInfo) -> Source {
             SourceState::Suspended => "suspended",
             SourceState::Invalid => "unknown",
         },
+        device: device(&info.proplist),
+    }
+}
+
+fn device(properties: &Proplist) -> Device {
+    let get = |key: &str| properties.get_str(key);
+    // Other buses have numbers of vendors as well.
+    let usb = get(DEVICE_BUS).is_none_or(|bus| bus == "usb");
+    Device {
+        usb: get(DEVICE_VENDOR_ID).zip(get(DEVICE_PRODUCT_ID)).filter(|_| usb),
+        serial: get(DEVICE_SERIAL).unwrap_or_default(),
+        bus_path: get(DEVICE_BUS_PATH).unwrap_or_default(),
+        cards: ["alsa.card_name", "alsa.id", "api.alsa.card.name"].into_iter().filter_map(get).collect(),
     }
 }
 

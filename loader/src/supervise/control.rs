@@ -128,14 +128,7 @@ impl Control {
     /// The runtime folder cannot be used or is open to others, or another service listens there.
     pub fn open(name: &str) -> io::Result<Self> {
         let path = socket(name);
-        if let Some(folder) = path.parent() {
-            fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
-            let found = fs::symlink_metadata(folder)?;
-            if !found.is_dir() || found.uid() != rustix::process::geteuid().as_raw() || found.mode() & 0o077 != 0 {
-                let why = format!("{} must be a folder of yours with mode 0700", folder.display());
-                return Err(io::Error::new(io::ErrorKind::PermissionDenied, why));
-            }
-        }
+        make_runtime_folder()?;
         if UnixStream::connect(&path).is_ok() {
             return Err(io::Error::new(io::ErrorKind::AddrInUse, "another service listens there"));
         }
@@ -224,11 +217,30 @@ fn same_user(stream: &UnixStream) -> bool {
     socket_peercred(stream).is_ok_and(|peer| peer.uid.is_root() || peer.uid == rustix::process::geteuid())
 }
 
-/// Where the service of the merged source `name` listens.
-pub(super) fn socket(name: &str) -> PathBuf {
-    let folder = match std::env::var_os("XDG_RUNTIME_DIR") {
+/// The folder for what lives no longer than the session: of this user alone.
+pub(super) fn runtime_folder() -> PathBuf {
+    match std::env::var_os("XDG_RUNTIME_DIR") {
         Some(folder) => Path::new(&folder).join("driftmerge"),
         None => std::env::temp_dir().join(format!("driftmerge-{}", rustix::process::geteuid().as_raw())),
-    };
-    folder.join(format!("{name}.sock"))
+    }
+}
+
+/// Makes the runtime folder, or sees to it that the one that is there is this user's alone.
+///
+/// # Errors
+/// It is not, or cannot be made.
+pub(super) fn make_runtime_folder() -> io::Result<()> {
+    let folder = runtime_folder();
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(&folder)?;
+    let found = fs::symlink_metadata(&folder)?;
+    if !found.is_dir() || found.uid() != rustix::process::geteuid().as_raw() || found.mode() & 0o077 != 0 {
+        let why = format!("{} must be a folder of yours with mode 0700", folder.display());
+        return Err(io::Error::new(io::ErrorKind::PermissionDenied, why));
+    }
+    Ok(())
+}
+
+/// Where the service of the merged source `name` listens.
+pub(super) fn socket(name: &str) -> PathBuf {
+    runtime_folder().join(format!("{name}.sock"))
 }

@@ -3,6 +3,7 @@
 //! on a private server.
 
 pub mod control;
+mod default_source;
 pub mod demo;
 pub mod remote;
 pub mod service;
@@ -17,7 +18,8 @@ use crate::cli::{ListArgs, PlanArgs, PlanFormat, Planned};
 use crate::config::{Config, Route};
 use crate::exit::Failure;
 use crate::host;
-use crate::plan::{self, Blocked, Graph, Kind, Present, Step, devices, graph};
+use crate::plan::devices::Selector;
+use crate::plan::{self, Blocked, Echo, Graph, Kind, Mic, Present, Source, Step, devices, echo, graph};
 use crate::pulse::{self, Connection, PulseError};
 use std::path::{Path, PathBuf};
 
@@ -25,14 +27,18 @@ impl From<PulseError> for Failure {
     fn from(error: PulseError) -> Self {
         match error {
             PulseError::Unreachable { .. } => Self::Server(error.to_string()),
+            PulseError::Far { .. } => Self::Device(error.to_string()),
             PulseError::Lost(_) | PulseError::Refused { .. } => Self::Runtime(error.into()),
         }
     }
 }
 
-impl From<devices::Missing> for Failure {
-    fn from(error: devices::Missing) -> Self {
-        Self::Device(error.to_string())
+impl From<devices::NotFound> for Failure {
+    fn from(error: devices::NotFound) -> Self {
+        match error {
+            devices::NotFound::Unclear { .. } => Self::Usage(error.to_string()),
+            _ => Self::Device(error.to_string()),
+        }
     }
 }
 
@@ -61,7 +67,8 @@ impl From<host::HostError> for Failure {
 pub fn list(config: &Config, args: &ListArgs) -> Result<(), Failure> {
     let present = pulse::survey(&mut Connection::open(config.server.as_deref())?)?;
     for source in devices::microphones(&present, args.monitors) {
-        println!("{}\t{}\t{} Hz\t{}", source.name, source.description, source.rate_hz, source.state);
+        let Source { name, description, rate_hz, state, .. } = source;
+        println!("{name}\t{description}\t{rate_hz} Hz\t{state}\t{}", devices::address(source));
     }
     Ok(())
 }
@@ -74,14 +81,14 @@ pub fn load(config: &Config) -> Result<(), Failure> {
     let library = library(config)?;
     let mut connection = Connection::open(config.server.as_deref())?;
     let present = pulse::survey(&mut connection)?;
-    let mics = find_mics(config, &present)?;
-    let steps = plan::steps(&wanted(config, &mics, Planned::Load, &library)?, &present)?;
-    if steps.is_empty() {
-        println!("`{}` is loaded already", config.play_device);
-        return Ok(());
-    }
+    let (mics, echo) = (find_mics(config, &present)?, wanted_echo(config, &present)?);
+    let steps = plan::steps(&wanted(config, &mics, echo.as_ref(), Planned::Load, &library)?, &present)?;
     pulse::apply(&mut connection, &steps)?;
-    println!("`{}` is loaded; `driftmerge unload` takes it away", config.play_device);
+    if config.default_source {
+        default_source::take(&mut connection, &present, &config.play_device)?;
+    }
+    let already = if steps.is_empty() { " already" } else { "" };
+    println!("`{}` is loaded{already}; `driftmerge unload` takes it away", config.play_device);
     Ok(())
 }
 
@@ -94,6 +101,11 @@ pub fn unload(config: &Config) -> Result<(), Failure> {
     let present = pulse::survey(&mut connection)?;
     if let Some(holder) = present.holders.first() {
         return Err(Blocked::Running { graph: holder.graph.clone(), process: holder.process.clone() }.into());
+    }
+    let graphs: std::collections::BTreeSet<String> =
+        plan::ours(&present, None).into_iter().filter_map(plan::steps::mark).map(|(graph, _)| graph).collect();
+    for graph in graphs {
+        default_source::give_back(&mut connection, &present, &graph)?;
     }
     let steps: Vec<Step> = plan::ours(&present, None).into_iter().cloned().map(Step::Unload).collect();
     pulse::apply(&mut connection, &steps)?;
@@ -112,8 +124,16 @@ pub fn plan(config: &Config, args: &PlanArgs) -> Result<(), Failure> {
     }
     let library = if args.planned == Planned::Load { library(config)? } else { PathBuf::new() };
     let present = pulse::survey(&mut Connection::open(config.server.as_deref())?)?;
-    let mics = find_mics(config, &present)?;
-    for step in plan::steps(&wanted(config, &mics, args.planned, &library)?, &present)? {
+    let (mics, echo) = (find_mics(config, &present)?, wanted_echo(config, &present)?);
+    let graph = wanted(config, &mics, echo.as_ref(), args.planned, &library)?;
+    let steps = plan::steps(&graph, &present)?;
+    if args.diff {
+        for line in plan::steps::diff(&graph, &present, &steps) {
+            println!("{line}");
+        }
+        return Ok(());
+    }
+    for step in steps {
         println!("{}", step.pactl());
     }
     Ok(())
@@ -158,7 +178,7 @@ pub fn doctor(config: &Config) -> Result<(), Failure> {
     };
     tell("microphones", enough);
     for name in &config.microphones {
-        tell("setting", devices::find(&present, name).map(|s| format!("`{name}` is {}", s.name)).map_err(Into::into));
+        tell("setting", find_mic(&present, name).map(|mic| format!("`{name}` is {}", mic.source)));
     }
     let (left, running) = (plan::ours(&present, None).len(), present.holders.len());
     let said = match (left, running) {
@@ -175,16 +195,66 @@ fn library(config: &Config) -> Result<PathBuf, Failure> {
     Ok(host::library_of(&host::find_bundle(config.bundle.as_deref())?))
 }
 
-/// The sources that the settings name.
-fn find_mics(config: &Config, present: &Present) -> Result<Vec<String>, Failure> {
-    let find = |name: &String| Ok(devices::find(present, name)?.name.clone());
-    config.microphones.iter().map(find).collect()
+/// The microphones that the settings name.
+fn find_mics(config: &Config, present: &Present) -> Result<Vec<Mic>, Failure> {
+    let mut mics = Vec::new();
+    for (i, name) in config.microphones.iter().enumerate() {
+        let mut mic = find_mic(present, name)?;
+        if let Some(twin) =
+            mics.iter().position(|other: &Mic| (&other.server, &other.source) == (&mic.server, &mic.source))
+        {
+            let (first, source) = (&config.microphones[twin], &mic.source);
+            return Err(Failure::Usage(format!(
+                "`{first}` and `{name}` are the same microphone, {source}; they must differ"
+            )));
+        }
+        let chosen = config.echo_mics.is_empty() || config.echo_mics.contains(&(i + 1));
+        mic.echo = config.echo_sink.is_some() && chosen;
+        if let Some(sink) = config.echo_sink.as_ref().filter(|_| mic.echo)
+            && let Some(source) = present.sources.iter().find(|s| mic.server.is_none() && s.name == mic.source)
+            && echo::hears(present, source, sink)
+        {
+            return Err(Failure::Usage(format!(
+                "`{name}` hears the sink `{sink}` inside the server, which would hang with an echo canceller between \
+                 them; name another sink by --echo-sink, or other microphones by --echo-mics"
+            )));
+        }
+        if mic.echo {
+            // Cancellers have delays of their own.
+            mic.label = format!("echo:{}", mic.label);
+        }
+        mics.push(mic);
+    }
+    Ok(mics)
+}
+
+/// The microphone that `name` means.
+fn find_mic(present: &Present, name: &str) -> Result<Mic, Failure> {
+    Ok(match devices::parse(name)? {
+        Selector::Tunnel(tunnel) => Mic::remote(name, tunnel),
+        _ => Mic::local(&devices::find(present, name)?.name),
+    })
+}
+
+/// The echo cancellation that the settings ask for.
+fn wanted_echo(config: &Config, present: &Present) -> Result<Option<Echo>, Failure> {
+    let Some(sink) = config.echo_sink.clone() else { return Ok(None) };
+    if sink != echo::NULL_SINK && !present.sinks.contains(&sink) {
+        return Err(Failure::Device(format!(
+            "there is no sink `{sink}` (--echo-sink, DRIFTMERGE_ECHO_SINK); there are {}, and `null` where the far end \
+             is heard elsewhere",
+            present.sinks.join(", ")
+        )));
+    }
+    let arguments = config.echo_args.clone().unwrap_or_else(|| echo::arguments(&present.server));
+    Ok(Some(Echo { sink, arguments }))
 }
 
 /// The graph that the settings ask for.
 fn wanted<'a>(
     config: &'a Config,
-    mics: &'a [String],
+    mics: &[Mic],
+    echo: Option<&'a Echo>,
     planned: Planned,
     library: &'a Path,
 ) -> Result<Graph<'a>, Failure> {
@@ -206,5 +276,5 @@ fn wanted<'a>(
             mics.len()
         )));
     }
-    Ok(Graph { name, mics: mics.iter().map(String::as_str).collect(), rate_hz: config.rate_hz, kind })
+    Ok(Graph { name, mics: mics.to_vec(), echo, rate_hz: config.rate_hz, kind })
 }

@@ -7,13 +7,13 @@
 use super::control::{Answer, Control, Order, Other, Request, Status};
 use super::session::{Link, Session};
 use super::watch::Watch;
-use super::{find_mics, wanted};
+use super::{find_mic, find_mics, wanted, wanted_echo};
 use crate::cli::Planned;
 use crate::config::{Config, Latency, Route};
 use crate::exit::Failure;
 use crate::host::merger::{self, Delay, StageStart};
 use crate::host::{self, Hosted, Merger, Meters};
-use crate::plan::{self, Step};
+use crate::plan::{Echo, Graph, Mic, Present};
 use crate::pulse::{self, Connection, PulseError};
 use crate::state::{self, StateError};
 use anyhow::Context as _;
@@ -65,8 +65,8 @@ pub fn run_until(config: &Config, stop: &AtomicBool) -> Result<Learnt, Failure> 
         config.microphones.iter().skip(1).map(|_| Hosted::load(&bundle, f64::from(config.rate_hz))).collect();
     let plugins = plugins?;
     let mut connection = Connection::open(config.server.as_deref())?;
-    let mics = find_mics(config, &pulse::survey(&mut connection)?)?;
-    let service = Service::new(config, mics, stop);
+    let present = pulse::survey(&mut connection)?;
+    let service = Service::new(config, find_mics(config, &present)?, wanted_echo(config, &present)?, stop);
     let (mut link, inputs, output) = Link::new(config, service.mics.len());
     let mut session = Session::open(&service, connection, &vec![0; service.mics.len()])?;
     let snapshots = service.learnt_before();
@@ -95,19 +95,24 @@ pub fn run_until(config: &Config, stop: &AtomicBool) -> Result<Learnt, Failure> 
 /// What stays the same while the service runs.
 pub(super) struct Service<'a> {
     pub config: &'a Config,
-    pub mics: Vec<String>,
+    /// The microphones as they were found at first.
+    pub mics: Vec<Mic>,
+    /// What people call them.
+    pub labels: Vec<String>,
+    echo: Option<Echo>,
     pub stop: &'a AtomicBool,
     /// Under what is learnt is kept.
     key: state::Key,
 }
 
 impl<'a> Service<'a> {
-    fn new(config: &'a Config, mics: Vec<String>, stop: &'a AtomicBool) -> Self {
+    fn new(config: &'a Config, mics: Vec<Mic>, echo: Option<Echo>, stop: &'a AtomicBool) -> Self {
         // The server's loopbacks have delays of their own: a lag learnt there says nothing about the direct route.
         let way = if config.route == Route::Loopback { "loopback:" } else { "" };
-        let microphones = mics.iter().map(|mic| format!("{way}{mic}")).collect();
+        let labels: Vec<String> = mics.iter().map(|mic| mic.label.clone()).collect();
+        let microphones = labels.iter().map(|label| format!("{way}{label}")).collect();
         let key = state::Key { microphones, rate_hz: config.rate_hz };
-        Self { config, mics, stop, key }
+        Self { config, mics, labels, echo, stop, key }
     }
 
     /// Turns until a signal comes.
@@ -199,7 +204,7 @@ impl<'a> Service<'a> {
             let lag_ms = meters.lag_ms + ms(before_frames);
             before_frames += meters.latency_frames;
             Other {
-                microphone: self.mics[i + 1].clone(),
+                microphone: self.labels[i + 1].clone(),
                 present: session.alive[i + 1],
                 state: state_name(meters).into(),
                 lag_ms,
@@ -213,7 +218,7 @@ impl<'a> Service<'a> {
             others: others.collect(),
             version: env!("CARGO_PKG_VERSION").into(),
             source: self.config.play_device.clone(),
-            reference: self.mics[0].clone(),
+            reference: self.labels[0].clone(),
             present: session.alive[0],
             rate_hz: self.config.rate_hz,
             up_s: began.elapsed().as_secs_f64(),
@@ -223,9 +228,23 @@ impl<'a> Service<'a> {
         }
     }
 
-    /// The graph, as steps from what the server has.
-    pub fn steps(&self, present: &plan::Present) -> Result<Vec<Step>, Failure> {
-        Ok(plan::steps(&wanted(self.config, &self.mics, Planned::Run, Path::new(""))?, present)?)
+    /// The graph of `mics`.
+    pub fn graph<'b>(&'b self, mics: &[Mic]) -> Result<Graph<'b>, Failure> {
+        wanted(self.config, mics, self.echo.as_ref(), Planned::Run, Path::new(""))
+    }
+
+    /// Looks for the microphones again: one may be back under another name.
+    pub fn find_again(&self, present: &Present, mics: &mut [Mic]) {
+        for (i, name) in self.config.microphones.iter().enumerate() {
+            let others =
+                |source: &str| mics.iter().enumerate().any(|(j, mic)| j != i && mic.there && mic.source == source);
+            let found = find_mic(present, name).ok().filter(|mic| mic.server.is_some() || !others(&mic.source));
+            let mic = &mut mics[i];
+            match found {
+                Some(found) => (mic.source, mic.there) = (found.source, true),
+                None => mic.there = false,
+            }
+        }
     }
 
     /// What an earlier run learnt about these microphones, one entry for each after A.

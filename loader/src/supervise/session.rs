@@ -2,19 +2,17 @@
 //!
 //! A session ends with its server; what must outlive it (rings, the merger, what was received) is handed in.
 
+use super::default_source;
 use super::service::Service;
-use super::wanted;
-use crate::cli::Planned;
 use crate::config::{Config, Route};
 use crate::exit::Failure;
 use crate::host::pace::Clock;
 use crate::host::{Merger, Meters};
-use crate::plan::{self, Step, devices};
+use crate::plan::{self, Graph, Mic, Present, Step};
 use crate::pulse::capture::Taken;
 use crate::pulse::{self, Capture, Connection, Player, PulseError};
 use ringbuf::traits::Split as _;
 use ringbuf::{HeapCons, HeapProd, HeapRb};
-use std::path::Path;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
@@ -51,6 +49,8 @@ impl Link {
 /// The streams of one connection.
 pub(super) struct Session {
     connection: Connection,
+    /// The microphones as they are found now.
+    mics: Vec<Mic>,
     /// One for each microphone, or one stereo one for both; None while its source is away.
     captures: Vec<Option<Capture>>,
     /// Whether each microphone delivers; both are as the one stream is on the loopback route.
@@ -76,10 +76,9 @@ impl Session {
     pub fn open(service: &Service, mut connection: Connection, before: &[u64]) -> Result<Self, Failure> {
         let config = service.config;
         let present = pulse::survey(&mut connection)?;
-        let steps = service.steps(&present)?;
-        pulse::apply(&mut connection, &steps)?;
-        let graph = wanted(config, &service.mics, Planned::Run, Path::new(""))?;
-        let opened = Self::open_streams(service, &mut connection, &graph.out_sink(), before);
+        let graph = service.graph(&service.mics)?;
+        pulse::apply(&mut connection, &plan::steps(&graph, &present)?)?;
+        let opened = Self::open_streams(service, &mut connection, &graph, &present, before);
         let (captures, player) = match opened {
             Ok(opened) => opened,
             Err(error) => {
@@ -92,6 +91,7 @@ impl Session {
         let rate_hz = f64::from(config.rate_hz);
         Ok(Self {
             connection,
+            mics: service.mics.clone(),
             captures,
             alive: vec![true; service.mics.len()],
             before: before.to_vec(),
@@ -110,14 +110,19 @@ impl Session {
     fn open_streams(
         service: &Service,
         connection: &mut Connection,
-        sink: &str,
+        graph: &Graph,
+        present: &Present,
         before: &[u64],
     ) -> Result<(Vec<Option<Capture>>, Player), PulseError> {
         let config = service.config;
+        if config.default_source {
+            default_source::take(connection, present, graph.name)?;
+        }
         let streams = if config.route == Route::Direct { service.mics.len() } else { 1 };
         let captures: Result<Vec<_>, _> =
-            (0..streams).map(|i| service.capture(connection, i, before[i]).map(Some)).collect();
-        let player = Player::open(connection, &config.play_device, sink, config.rate_hz, config.play_buffer_frames)?;
+            (0..streams).map(|i| service.capture(connection, graph, i, before[i]).map(Some)).collect();
+        let sink = graph.out_sink();
+        let player = Player::open(connection, &config.play_device, &sink, config.rate_hz, config.play_buffer_frames)?;
         Ok((captures?, player))
     }
 
@@ -132,12 +137,12 @@ impl Session {
             if let Some(capture) = &mut self.captures[i] {
                 let dropped = capture.pull(rings)?;
                 if dropped > 0 {
-                    tracing::warn!("{dropped} frames of `{}` are lost: the machine is too busy", service.mics[i]);
+                    tracing::warn!("{dropped} frames of `{}` are lost: the machine is too busy", service.labels[i]);
                 }
                 quiet &= capture.newest().is_none_or(|at| at.elapsed() > patience);
                 self.before[i] = capture.received();
                 if capture.lost() {
-                    tracing::warn!("`{}` is gone; waiting for it", service.mics[i]);
+                    tracing::warn!("`{}` is gone; waiting for it", service.labels[i]);
                     self.captures[i] = None;
                 }
             }
@@ -208,20 +213,41 @@ impl Session {
 
     /// Opens the microphones again that have come back.
     fn look_for_lost(&mut self, service: &Service) -> Result<(), PulseError> {
-        let present = pulse::survey(&mut self.connection)?;
+        let mut present = pulse::survey(&mut self.connection)?;
+        service.find_again(&present, &mut self.mics);
+        // The settings were good at the start.
+        let Ok(graph) = service.graph(&self.mics) else { return Ok(()) };
+        if self.mics.iter().any(|mic| mic.echo || mic.server.is_some()) {
+            present = self.mend(&graph, present)?;
+        }
         for i in 0..self.captures.len() {
-            if self.captures[i].is_some() || devices::find(&present, &service.mics[i]).is_err() {
+            let source = service.recorded(&graph, i);
+            if self.captures[i].is_some() || !present.sources.iter().any(|there| there.name == source) {
                 continue;
             }
-            match service.capture(&mut self.connection, i, self.before[i]) {
+            match service.capture(&mut self.connection, &graph, i, self.before[i]) {
                 Ok(capture) => {
-                    tracing::info!("`{}` is back", service.mics[i]);
+                    tracing::info!("`{}` is back", service.labels[i]);
                     self.captures[i] = Some(capture);
                 }
                 Err(error) => tracing::debug!("{error}"),
             }
         }
         Ok(())
+    }
+
+    /// Makes the parts of the graph anew that went with a microphone, and those that come before one that is away; gives
+    /// what the server has then.
+    fn mend(&mut self, graph: &Graph, mut present: Present) -> Result<Present, PulseError> {
+        // It is not in its own way.
+        let own = std::process::id().to_string();
+        present.holders.retain(|holder| holder.process != own);
+        match plan::steps(graph, &present) {
+            Ok(steps) if steps.is_empty() => return Ok(present),
+            Ok(steps) => pulse::apply_some(&mut self.connection, &steps)?,
+            Err(error) => tracing::debug!("{error}"),
+        }
+        pulse::survey(&mut self.connection)
     }
 
     /// Waits for the server and opens everything anew. False: a signal came first.
@@ -260,20 +286,32 @@ impl Service<'_> {
         f64::from(self.config.chunk_frames) / f64::from(self.config.rate_hz)
     }
 
-    /// Opens the stream `i`: a microphone of its own, or both as one.
-    fn capture(&self, connection: &mut Connection, i: usize, before: u64) -> Result<Capture, PulseError> {
+    /// The source of stream `i`: a microphone's own, or both as one.
+    fn recorded(&self, graph: &Graph, i: usize) -> String {
+        match self.config.route {
+            Route::Direct => graph.recorded(i),
+            Route::Loopback => format!("{}.monitor", graph.in_sink()),
+        }
+    }
+
+    /// Opens the stream `i`.
+    fn capture(
+        &self,
+        connection: &mut Connection,
+        graph: &Graph,
+        i: usize,
+        before: u64,
+    ) -> Result<Capture, PulseError> {
         let config = self.config;
-        let (source, channels) = match config.route {
-            Route::Direct => (self.mics[i].clone(), 1),
-            Route::Loopback => (format!("{}_in.monitor", config.play_device), 2),
-        };
-        Capture::open(connection, &source, config.rate_hz, channels, config.chunk_frames, before)
+        let channels = if config.route == Route::Direct { 1 } else { 2 };
+        Capture::open(connection, &self.recorded(graph, i), config.rate_hz, channels, config.chunk_frames, before)
     }
 }
 
 /// Takes the graph `name` away from the server.
 fn take_away(connection: &mut Connection, name: &str) -> Result<(), PulseError> {
     let present = pulse::survey(connection)?;
+    default_source::give_back(connection, &present, name)?;
     let steps: Vec<Step> = plan::ours(&present, Some(name)).into_iter().cloned().map(Step::Unload).collect();
     pulse::apply(connection, &steps)
 }

@@ -72,7 +72,7 @@ impl Watch {
         if !self.running && merger.running() {
             self.running = true;
             tell_manager(NotifyState::Ready);
-            tracing::info!("merging `{}` into `{}`", service.mics.join("`, `"), service.config.play_device);
+            tracing::info!("merging `{}` into `{}`", service.labels.join("`, `"), service.config.play_device);
         }
         if self.beaten.elapsed() > HEARTBEAT {
             self.beaten = Instant::now();
@@ -81,7 +81,7 @@ impl Watch {
         let meters = merger.meters();
         self.known.resize(meters.len(), Known { locked: false, lag_ms: 0.0, at: self.looked });
         for (i, now) in meters.iter().enumerate() {
-            self.tell_changes(i, now, &service.mics[i + 1]);
+            self.tell_changes(i, now, &service.labels[i + 1]);
         }
         tracing::trace!(?meters, level_s = session.player.level_s(), clocks = ?session.clocks, "meters");
         if self.terminal && self.lined.elapsed() > LINE {

@@ -1,0 +1,178 @@
+//! Echo cancellation: what is played into `driftmerge_far` comes out of a loudspeaker and into both microphones.
+//!
+//! The loudspeaker is a null sink. What it plays is recorded from its monitor as it plays, and reaches the microphones
+//! some time later, mixed with what they hear anyway: a real way through the air, with the server's own delays in it.
+
+use std::io::Read;
+use std::process::Stdio;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use driftmerge::rig::scene::noise;
+use driftmerge_tests::pulse::{MICS, Rig, wait_until};
+use realfft::RealFftPlanner;
+use rustix::process::Signal;
+
+const RATE_HZ: u32 = 16_000;
+const RATE: f64 = RATE_HZ as f64;
+const LOCK_LIMIT: Duration = Duration::from_secs(20);
+/// From the loudspeaker to the microphones, s, beyond the time that recording the monitor takes. The server believes that
+/// a pipe source is 128 ms late, which it is not: so much has to pass besides.
+const AIR_S: f64 = 0.12;
+/// The echo is as loud as the speech.
+const FAR_RMS: f64 = 0.08;
+/// Length of the windows in which the echo is looked for, s.
+const WINDOW_S: f64 = 0.5;
+
+/// What a loudspeaker has played.
+#[derive(Default)]
+struct Played {
+    samples: Vec<f32>,
+    /// When the first sample came, s on the microphones' clocks.
+    first_s: f64,
+}
+
+impl Played {
+    fn at(&self, time_s: f64) -> f32 {
+        let place = (time_s - self.first_s) * RATE;
+        let (whole, share) = (place.floor(), (place - place.floor()) as f32);
+        let get = |i: f64| if i < 0.0 { 0.0 } else { self.samples.get(i as usize).copied().unwrap_or(0.0) };
+        get(whole) * (1.0 - share) + get(whole + 1.0) * share
+    }
+}
+
+/// Lets the microphones hear what the sink `speaker` plays, and gives that.
+fn listen(rig: &Rig) -> Arc<Mutex<Played>> {
+    let mut command = rig.command("parec");
+    command.args(["--raw", "--format=float32le", "--channels=1", "--rate=16000", "--latency-msec=10"]);
+    let mut child = command.args(["-d", "speaker.monitor"]).stdout(Stdio::piped()).spawn().expect("parec is installed");
+    let played = Arc::new(Mutex::new(Played::default()));
+    let (heard, begin) = (Arc::clone(&played), rig.begin());
+    // It ends with the server.
+    std::thread::spawn(move || {
+        let mut stdout = child.stdout.take().expect("piped");
+        let mut bytes = [0; 4 * 64];
+        while stdout.read_exact(&mut bytes).is_ok() {
+            let mut played = heard.lock().expect("no panic while held");
+            if played.samples.is_empty() {
+                played.first_s = Instant::now().duration_since(begin).as_secs_f64();
+            }
+            played.samples.extend(bytes.as_chunks::<4>().0.iter().map(|b| f32::from_le_bytes(*b)));
+        }
+        let _ = child.wait();
+    });
+    let heard = Arc::clone(&played);
+    let besides = move |time_s| heard.lock().expect("no panic while held").at(time_s - AIR_S);
+    assert!(rig.besides.set(Box::new(besides)).is_ok(), "set once");
+    played
+}
+
+/// Level of `far` in `recording`, dB against its own, wherever it is in there: the energy of the way by which it got there,
+/// as correlation tells it, around its strongest path.
+fn level_db(recording: &[f32], far: &[f32]) -> f64 {
+    const PATHS: usize = 160;
+    let window = (WINDOW_S * RATE) as usize;
+    let length = (far.len() + window).next_power_of_two();
+    let mut planner = RealFftPlanner::<f32>::new();
+    let (forward, inverse) = (planner.plan_fft_forward(length), planner.plan_fft_inverse(length));
+    let spectrum = |sound: &[f32]| {
+        let mut padded = sound.to_vec();
+        padded.resize(length, 0.0);
+        let mut spectrum = forward.make_output_vec();
+        forward.process(&mut padded, &mut spectrum).expect("lengths fit");
+        spectrum
+    };
+    let far_spectrum = spectrum(far);
+    let far_energy = far.iter().map(|x| f64::from(*x).powi(2)).sum::<f64>() / far.len() as f64 * window as f64;
+    let energies: Vec<f64> = recording
+        .chunks_exact(window)
+        .map(|sound| {
+            let mut product: Vec<_> = spectrum(sound).iter().zip(&far_spectrum).map(|(x, f)| f * x.conj()).collect();
+            product[0].im = 0.0;
+            product.last_mut().expect("not empty").im = 0.0;
+            let mut correlation = inverse.make_output_vec();
+            inverse.process(&mut product, &mut correlation).expect("lengths fit");
+            let squares: Vec<f64> =
+                correlation[..far.len()].iter().map(|x| (f64::from(*x) / length as f64 / far_energy).powi(2)).collect();
+            let best = (0..squares.len()).max_by(|i, j| squares[*i].total_cmp(&squares[*j])).expect("not empty");
+            let around = best.saturating_sub(PATHS / 2)..(best + PATHS / 2).min(squares.len());
+            let floor = squares.iter().sum::<f64>() / squares.len() as f64;
+            (squares[around.clone()].iter().sum::<f64>() - floor * around.len() as f64).max(0.0)
+        })
+        .collect();
+    10.0 * (energies.iter().sum::<f64>() / energies.len() as f64).max(1e-9).log10()
+}
+
+#[test]
+fn what_is_played_is_at_least_15_db_weaker_in_the_merge_than_in_the_microphones() {
+    let rig = Rig::start(RATE_HZ, 100.0, 0.012);
+    rig.pactl(&["load-module", "module-null-sink", "sink_name=speaker", "rate=16000", "channels=1"]);
+    let before = rig.modules();
+    let played = listen(&rig);
+    let run = ["run", "--mic", MICS[0], "--mic", MICS[1], "--rate", "16000", "--echo-sink", "speaker"];
+    let mut running = rig.start_driftmerge(&run);
+    running.wait_for("locked", LOCK_LIMIT);
+
+    let sound: Vec<u8> = noise(77, 60.0, RATE, FAR_RMS).samples().iter().flat_map(|x| x.to_le_bytes()).collect();
+    let file = rig.server.folder().join("far");
+    std::fs::write(&file, sound).expect("written");
+    let mut player = rig.command("pacat");
+    player.args([
+        "--raw",
+        "--format=float32le",
+        "--channels=1",
+        "--rate=16000",
+        "--latency-msec=50",
+        "-d",
+        "driftmerge_far",
+    ]);
+    let mut player = player.arg(&file).spawn().expect("pacat is installed");
+    let sounding = || played.lock().expect("no panic while held").samples.iter().any(|x| x.abs() > 0.01);
+    wait_until("the far end is heard", Duration::from_secs(5), sounding);
+
+    // The canceller finds its filter.
+    rig.record("driftmerge", RATE_HZ, 8.0);
+    let from = played.lock().expect("no panic while held").samples.len();
+    let (merged, mic) = std::thread::scope(|scope| {
+        let mic = scope.spawn(|| rig.record(MICS[0], RATE_HZ, 6.0));
+        (rig.record("driftmerge", RATE_HZ, 6.0), mic.join().expect("recorded"))
+    });
+    let far = played.lock().expect("no panic while held").samples[from - 2 * RATE_HZ as usize..].to_vec();
+    let (merged_db, mic_db) = (level_db(&merged, &far), level_db(&mic, &far));
+    println!("echo: {mic_db:.1} dB in microphone A, {merged_db:.1} dB in the merge\n{}", running.said());
+    assert!(mic_db > -3.0, "the microphone does not hear the loudspeaker: {mic_db} dB");
+    assert!(merged_db < mic_db - 15.0, "{merged_db} dB in the merge, {mic_db} dB in the microphone");
+
+    // While the far end sounds, the canceller lowers the speech as well; when it is silent, the speech is as it was.
+    player.kill().expect("it plays");
+    player.wait().expect("a child");
+    rig.record("driftmerge", RATE_HZ, 2.0);
+    let (merged, mic) = std::thread::scope(|scope| {
+        let mic = scope.spawn(|| rig.record(MICS[0], RATE_HZ, 4.0));
+        (rig.record("driftmerge", RATE_HZ, 4.0), mic.join().expect("recorded"))
+    });
+    let [merged_db, mic_db] = [&merged, &mic].map(|sound| level_db(sound, rig.scene.sound.samples()));
+    println!("speech: {mic_db:.1} dB in microphone A, {merged_db:.1} dB in the merge");
+    assert!(merged_db > mic_db - 3.0, "speech: {merged_db} dB in the merge, {mic_db} dB in the microphone");
+    assert!(running.stop(Signal::TERM).success());
+    assert_eq!(rig.modules(), before);
+}
+
+#[test]
+fn a_microphone_that_hears_the_sink_inside_the_server_is_refused_before_the_server_hangs() {
+    let rig = Rig::start(RATE_HZ, 0.0, 0.0);
+    rig.pactl(&["load-module", "module-null-sink", "sink_name=speaker"]);
+    rig.pactl(&["load-module", "module-remap-source", "source_name=again", "master=speaker.monitor"]);
+    let before = rig.modules();
+    for (mic, sink, code, word) in [
+        ("again", "speaker", 2, "would hang"),
+        ("speaker.monitor", "speaker", 2, "would hang"),
+        (MICS[1], "none", 4, "`none`"),
+    ] {
+        let output = rig.run_to_end(&["run", "--mic", MICS[0], "--mic", mic, "--rate", "16000", "--echo-sink", sink]);
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(code), "{said}");
+        assert!(said.contains(word), "{said}");
+    }
+    assert_eq!(rig.modules(), before);
+}
