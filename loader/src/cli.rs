@@ -7,8 +7,10 @@
 use crate::config::{self, Config, Raw, flags_layer};
 use crate::exit::Failure;
 use crate::{merge, supervise};
-use clap::{Args, Parser, Subcommand, ValueEnum};
-use std::path::PathBuf;
+use anyhow::Context as _;
+use clap::{Args, CommandFactory as _, Parser, Subcommand, ValueEnum};
+use clap_complete::Shell;
+use std::path::{Path, PathBuf};
 
 /// Two independent microphones become one virtual microphone that is better than either.
 #[derive(Debug, Parser)]
@@ -53,6 +55,12 @@ pub enum Command {
     Plan(PlanArgs),
     /// Say what is wrong on this machine and how to mend it
     Doctor(ServerArgs),
+    /// Write the manual pages and the completions for shells into a folder
+    #[command(hide = true)]
+    Generate {
+        /// It gets man/ and completions/
+        folder: PathBuf,
+    },
     /// Show it at work without microphones: a private server, two drifting sources
     Demo(DemoArgs),
 }
@@ -77,9 +85,24 @@ impl Command {
             Self::Merge(args) => merge::merge(&load(args.tracking.flags())?, args),
             Self::Plan(args) => supervise::plan(&args.settings.config()?, args),
             Self::Doctor(args) => supervise::doctor(&args.config()?),
+            Self::Generate { folder } => Ok(generate(folder)?),
             Self::Demo(args) => supervise::demo(&load(args.flags())?, args),
         }
     }
+}
+
+/// Writes the manual pages and the completions for shells.
+fn generate(folder: &Path) -> anyhow::Result<()> {
+    let (man, completions) = (folder.join("man"), folder.join("completions"));
+    for folder in [&man, &completions] {
+        std::fs::create_dir_all(folder).with_context(|| format!("cannot make the folder {}", folder.display()))?;
+    }
+    clap_mangen::generate_to(Cli::command(), &man).with_context(|| format!("cannot write to {}", man.display()))?;
+    for shell in [Shell::Bash, Shell::Zsh, Shell::Fish] {
+        clap_complete::generate_to(shell, &mut Cli::command(), "driftmerge", &completions)
+            .with_context(|| format!("cannot write to {}", completions.display()))?;
+    }
+    Ok(())
 }
 
 /// A setting's key and the value its flag was given.
