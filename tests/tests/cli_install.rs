@@ -96,6 +96,21 @@ fn a_user_gets_a_program_that_finds_its_plugin_and_starts_with_the_session() {
     assert_eq!(output.status.code(), Some(3), "{said}");
     assert!(said.contains("good  plugin") && said.contains(".lv2/driftmerge.lv2"), "{said}");
 
+    let unit = home.path().join(wanted[2]);
+    match Command::new("systemd-analyze")
+        .args(["verify", "--user", "--man=no"])
+        .arg(&unit)
+        .env("HOME", home.path())
+        .output()
+    {
+        Ok(output) => {
+            let said = String::from_utf8_lossy(&output.stderr);
+            let ours: Vec<&str> = said.lines().filter(|line| line.contains("driftmerge")).collect();
+            assert!(ours.is_empty(), "{ours:#?}");
+        }
+        Err(_) => println!("no systemd-analyze here: the unit is not verified"),
+    }
+
     script("uninstall", &["--user"], &environment);
     assert_eq!(files(home.path()), BTreeSet::new());
 }

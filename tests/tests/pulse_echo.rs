@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use driftmerge::rig::scene::noise;
-use driftmerge_tests::pulse::{MICS, Rig, wait_until};
+use driftmerge_tests::pulse::{MICS, Recorder, Rig, wait_until};
 use realfft::RealFftPlanner;
 use rustix::process::Signal;
 
@@ -175,4 +175,38 @@ fn a_microphone_that_hears_the_sink_inside_the_server_is_refused_before_the_serv
         assert!(said.contains(word), "{said}");
     }
     assert_eq!(rig.modules(), before);
+}
+
+#[test]
+fn the_cancellers_are_made_anew_around_a_microphone_that_is_unplugged_and_when_it_is_back() {
+    let mut rig = Rig::start(RATE_HZ, 100.0, 0.012);
+    let before = rig.modules();
+    let run = ["run", "--mic", MICS[0], "--mic", MICS[1], "--rate", "16000", "--echo-sink", "null"];
+    let mut running = rig.start_driftmerge(&run);
+    running.wait_for("locked", LOCK_LIMIT);
+    let mut recorder = Recorder::start(&rig, "driftmerge", RATE_HZ);
+    recorder.take(1.0);
+    let cancelled = |rig: &Rig| rig.sources().iter().filter(|s| s.starts_with("driftmerge_echo")).count();
+    let far = |rig: &Rig| rig.pactl(&["list", "short", "sinks"]).contains("\tdriftmerge_far\t");
+    assert_eq!((cancelled(&rig), far(&rig)), (2, true));
+    for away in [1, 0] {
+        rig.unplug(MICS[away]);
+        wait_until("the other is cancelled alone", Duration::from_secs(5), || cancelled(&rig) == 1 && far(&rig));
+        recorder.take(2.0);
+        let own = rig.places[1 - away].own.samples();
+        let level_db = level_db(&recorder.take(2.0), own);
+        assert!(level_db > -10.0, "the other is heard at {level_db} dB; it said:\n{}", running.said());
+        rig.plug_in(away, RATE_HZ);
+        wait_until("both are cancelled", Duration::from_secs(5), || cancelled(&rig) == 2 && far(&rig));
+        recorder.take(2.0);
+    }
+    assert!(running.stop(Signal::TERM).success());
+    assert_eq!(rig.modules(), before_of(&rig, before));
+}
+
+/// The modules `before`, with the numbers that the microphones' have now.
+fn before_of(rig: &Rig, before: std::collections::BTreeMap<u32, String>) -> std::collections::BTreeMap<u32, String> {
+    let now = rig.modules();
+    let mics = now.into_iter().filter(|(_, line)| line.contains("source_name=mic_"));
+    before.into_iter().filter(|(_, line)| !line.contains("source_name=mic_")).chain(mics).collect()
 }
