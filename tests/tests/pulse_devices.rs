@@ -1,9 +1,11 @@
 //! Microphones by their many names on a real server, from another machine, and plugged in again under another name.
 
-use std::net::TcpListener;
+use std::io::{Read, Write};
+use std::net::{Shutdown, TcpListener, TcpStream};
 use std::process::Output;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use driftmerge::rig::random::Random;
 use driftmerge_tests::align::{measure, quantile, show};
 use driftmerge_tests::pulse::{MICS, Recorder, Rig};
 use rustix::process::Signal;
@@ -142,4 +144,55 @@ fn a_machine_that_does_not_answer_is_exit_4_and_nothing_is_left() {
         assert_said(&output, 4, &["module-native-protocol-tcp"]);
         assert_eq!(rig.modules(), before);
     }
+}
+
+/// Passes connections to `port` on, 20 ms later by 5 ms more or less each way, as a wireless network does. Gives its port.
+fn jittery(port: u16) -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let own = listener.local_addr().expect("bound").port();
+    std::thread::spawn(move || {
+        for near in listener.incoming().flatten() {
+            let far = TcpStream::connect(("127.0.0.1", port)).expect("it listens");
+            for (from, to, seed) in [(&near, &far, 1), (&far, &near, 2)] {
+                let [from, to] = [from, to].map(|stream| stream.try_clone().expect("a handle"));
+                std::thread::spawn(move || relay(from, to, Random::new(seed)));
+            }
+        }
+    });
+    own
+}
+
+fn relay(mut from: TcpStream, mut to: TcpStream, mut random: Random) {
+    let (sender, receiver) = std::sync::mpsc::channel::<(Instant, Vec<u8>)>();
+    std::thread::spawn(move || {
+        for (due, bytes) in receiver {
+            std::thread::sleep(due.saturating_duration_since(Instant::now()));
+            if to.write_all(&bytes).is_err() {
+                return;
+            }
+        }
+        let _ = to.shutdown(Shutdown::Write);
+    });
+    let mut bytes = [0; 4096];
+    while let Ok(count @ 1..) = from.read(&mut bytes) {
+        let due = Instant::now() + Duration::from_secs_f64(random.between(0.015, 0.025));
+        if sender.send((due, bytes[..count].to_vec())).is_err() {
+            return;
+        }
+    }
+}
+
+#[test]
+fn a_network_that_is_20_ms_late_and_jitters_by_5_ms_costs_no_more_than_1_ms() {
+    let rig = rig();
+    let port = free_port();
+    let listen = format!("module-native-protocol-tcp listen=127.0.0.1 port={port} auth-anonymous=1");
+    let _far = rig.beside(RATE_HZ, 1, &[listen]);
+    let tunnel = format!("tunnel:127.0.0.1:{}/{}", jittery(port), MICS[1]);
+    let mut running = rig.start_driftmerge(&["run", "--mic", MICS[0], "--mic", &tunnel, "--rate", "16000"]);
+    running.wait_for("locked", LOCK_LIMIT);
+    let mut recorder = Recorder::start(&rig, "driftmerge", RATE_HZ);
+    recorder.take(2.0);
+    assert_aligned(&rig, &recorder.take(8.0), 1e-3);
+    assert!(running.stop(Signal::TERM).success());
 }
