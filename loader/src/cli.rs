@@ -202,6 +202,9 @@ pub struct SettingsArgs {
     /// Arguments of the echo canceller, in place of those that suit the server
     #[arg(long, value_name = "ARGUMENTS")]
     pub echo_args: Option<String>,
+    /// Play RTP (L16, 48 kHz, stereo) that comes to this UDP port into NAME_far
+    #[arg(long, value_name = "PORT")]
+    pub echo_rtp: Option<String>,
     /// Make it the server's default source while it runs (yes, no)
     #[arg(long, value_name = "yes|no", num_args = 0..=1, default_missing_value = "yes")]
     pub default_source: Option<String>,
@@ -229,6 +232,7 @@ impl SettingsArgs {
             text("echo_sink", self.echo_sink.as_ref()),
             text("echo_mics", self.echo_mics.as_ref()),
             text("echo_args", self.echo_args.as_ref()),
+            text("echo_rtp", self.echo_rtp.as_ref()),
             text("default_source", self.default_source.as_ref()),
             text("play_buffer", self.play_buffer.as_ref()),
             text("bundle", self.bundle.as_ref()),

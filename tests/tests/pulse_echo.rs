@@ -4,14 +4,16 @@
 //! some time later, mixed with what they hear anyway: a real way through the air, with the server's own delays in it.
 
 use std::io::Read;
+use std::net::UdpSocket;
 use std::process::Stdio;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use driftmerge::rig::scene::noise;
 use driftmerge_tests::pulse::{MICS, Recorder, Rig, wait_until};
 use realfft::RealFftPlanner;
-use rustix::process::Signal;
+use rustix::process::{Pid, Signal, kill_process};
 
 const RATE_HZ: u32 = 16_000;
 const RATE: f64 = RATE_HZ as f64;
@@ -209,4 +211,82 @@ fn before_of(rig: &Rig, before: std::collections::BTreeMap<u32, String>) -> std:
     let now = rig.modules();
     let mics = now.into_iter().filter(|(_, line)| line.contains("source_name=mic_"));
     before.into_iter().filter(|(_, line)| !line.contains("source_name=mic_")).chain(mics).collect()
+}
+
+/// Sends a tone as RTP to `port` until it is dropped.
+struct Sender(Arc<AtomicBool>);
+
+impl Sender {
+    fn start(port: u16) -> Self {
+        let stop = Arc::new(AtomicBool::new(false));
+        let stopped = Arc::clone(&stop);
+        std::thread::spawn(move || {
+            let socket = UdpSocket::bind("127.0.0.1:0").expect("a socket");
+            let begin = Instant::now();
+            for packet in 0_u32.. {
+                // 5 ms of stereo.
+                let frames = packet * 240..(packet + 1) * 240;
+                let mut bytes = vec![0x80, 96];
+                bytes.extend((packet as u16).to_be_bytes());
+                bytes.extend(frames.start.to_be_bytes());
+                bytes.extend(0x1234_5678_u32.to_be_bytes());
+                for frame in frames {
+                    let tone = (f64::from(frame) * 0.08).sin() * 8000.0;
+                    bytes.extend((tone as i16).to_be_bytes().repeat(2));
+                }
+                let due = begin + Duration::from_millis(5) * packet;
+                std::thread::sleep(due.saturating_duration_since(Instant::now()));
+                // Nobody may listen yet.
+                let _ = socket.send_to(&bytes, ("127.0.0.1", port));
+                if stopped.load(Ordering::Relaxed) {
+                    return;
+                }
+            }
+        });
+        Self(stop)
+    }
+}
+
+impl Drop for Sender {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+#[test]
+fn sound_that_comes_by_rtp_reaches_the_cancellers_and_its_receiver_is_looked_after() {
+    let rig = Rig::start(RATE_HZ, 100.0, 0.012);
+    let port = UdpSocket::bind("0.0.0.0:0").and_then(|s| s.local_addr()).expect("a port").port();
+    let run = |port: u16| {
+        let run = ["run", "--mic", MICS[0], "--mic", MICS[1], "--rate", "16000", "--echo-sink", "null", "--echo-rtp"];
+        run.map(str::to_owned).into_iter().chain([port.to_string()]).collect::<Vec<String>>()
+    };
+    let arguments = run(port);
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let taken = UdpSocket::bind(("0.0.0.0", port)).expect("free");
+    let output = rig.run_to_end(&arguments);
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(said.contains(&format!("UDP port {port}")) && said.contains("DRIFTMERGE_ECHO_RTP"), "{said}");
+    drop(taken);
+
+    let mut running = rig.start_driftmerge(&arguments);
+    running.wait_for("is played into `driftmerge_far`", Duration::from_secs(10));
+    let _sender = Sender::start(port);
+    let heard = || {
+        let sound = rig.record("driftmerge_far_end.monitor", RATE_HZ, 0.3);
+        sound.iter().any(|x| x.abs() > 0.1)
+    };
+    wait_until("the tone is heard", Duration::from_secs(10), heard);
+
+    let receiver = || {
+        let of = format!("/proc/{0}/task/{0}/children", running.id());
+        let children = std::fs::read_to_string(of).expect("the system tells children");
+        children.split_whitespace().next().and_then(|id| id.parse().ok()).and_then(Pid::from_raw)
+    };
+    kill_process(receiver().expect("it is a child"), Signal::KILL).expect("it runs");
+    running.wait_for("it is started again in", Duration::from_secs(5));
+    wait_until("the tone is heard again", Duration::from_secs(15), heard);
+    assert!(running.stop(Signal::TERM).success());
+    UdpSocket::bind(("0.0.0.0", port)).expect("the receiver has ended");
 }

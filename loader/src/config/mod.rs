@@ -70,6 +70,8 @@ pub struct Config {
     pub echo_mics: Vec<usize>,
     /// Arguments of the echo canceller; None: those that suit the server.
     pub echo_args: Option<String>,
+    /// UDP port at which another machine's sound is received, to be taken out of the microphones.
+    pub echo_rtp: Option<u16>,
     /// Make the merged source the server's default while it is there.
     pub default_source: bool,
     /// The sound server's address; None: the client library's choice.
@@ -179,6 +181,13 @@ impl Config {
                 from("microphones")
             ));
         }
+        if self.echo_rtp.is_some() && self.echo_sink.is_none() {
+            return refuse(format!(
+                "DRIFTMERGE_ECHO_RTP (--echo-rtp) is given{} without DRIFTMERGE_ECHO_SINK (--echo-sink): name the sink on \
+                 which the received sound is heard, or `null` if it is heard elsewhere",
+                from("echo_rtp")
+            ));
+        }
         if let Some(none) = self.echo_mics.iter().find(|number| **number > self.microphones.len()) {
             return refuse(format!(
                 "DRIFTMERGE_ECHO_MICS (--echo-mics) names microphone {none}{}; there are {}",
@@ -252,6 +261,7 @@ pub fn resolve(layers: &[Layer]) -> Result<Config, ConfigError> {
         echo_sink: found.text("echo_sink").map(str::to_owned),
         echo_mics: found.numbers("echo_mics", 1, 8)?,
         echo_args: found.text("echo_args").map(str::to_owned),
+        echo_rtp: found.text("echo_rtp").map(|_| found.number("echo_rtp", 1, u16::MAX, "(a UDP port)")).transpose()?,
         default_source: found.choice("default_source", &SWITCH)?,
         server: found.text("server").map(str::to_owned),
         bundle: found.text("bundle").map(PathBuf::from),

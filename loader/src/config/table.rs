@@ -27,7 +27,7 @@ const fn setting(key: &'static str, flag: &'static str, variable: &'static str, 
 }
 
 /// Every setting.
-pub const SETTINGS: [Setting; 19] = [
+pub const SETTINGS: [Setting; 20] = [
     setting("microphones", "--mic", "RECORD_DEVICE_NAMES", ""),
     setting("play_device", "--play-device", "PLAY_DEVICE_NAME", "driftmerge"),
     setting("server", "--server", "PULSE_SERVER", ""),
@@ -44,6 +44,7 @@ pub const SETTINGS: [Setting; 19] = [
     setting("echo_sink", "--echo-sink", "DRIFTMERGE_ECHO_SINK", ""),
     setting("echo_mics", "--echo-mics", "DRIFTMERGE_ECHO_MICS", ""),
     setting("echo_args", "--echo-args", "DRIFTMERGE_ECHO_ARGS", ""),
+    setting("echo_rtp", "--echo-rtp", "DRIFTMERGE_ECHO_RTP", ""),
     setting("default_source", "--default-source", "DRIFTMERGE_DEFAULT_SOURCE", "no"),
     setting("bundle", "--bundle", "DRIFTMERGE_BUNDLE", ""),
     setting("state_dir", "--state-dir", "DRIFTMERGE_STATE_DIR", ""),

@@ -5,6 +5,7 @@
 pub mod control;
 mod default_source;
 pub mod demo;
+mod far_end;
 pub mod remote;
 pub mod service;
 mod session;

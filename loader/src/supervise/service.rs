@@ -5,6 +5,7 @@
 //! is made anew. The plugin runs in the merger's thread all the while, so that what it has learnt outlives both.
 
 use super::control::{Answer, Control, Order, Other, Request, Status};
+use super::far_end::FarEnd;
 use super::session::{Link, Session};
 use super::watch::Watch;
 use super::{find_mic, find_mics, wanted, wanted_echo};
@@ -68,6 +69,7 @@ pub fn run_until(config: &Config, stop: &AtomicBool) -> Result<Learnt, Failure> 
     let present = pulse::survey(&mut connection)?;
     let service = Service::new(config, find_mics(config, &present)?, wanted_echo(config, &present)?, stop);
     let (mut link, inputs, output) = Link::new(config, service.mics.len());
+    let far_end = FarEnd::new(config, service.graph(&service.mics)?.far_sink())?;
     let mut session = Session::open(&service, connection, &vec![0; service.mics.len()])?;
     let snapshots = service.learnt_before();
     let stages = plugins.into_iter().zip(snapshots).map(|(plugin, snapshot)| StageStart { plugin, snapshot }).collect();
@@ -83,7 +85,7 @@ pub fn run_until(config: &Config, stop: &AtomicBool) -> Result<Learnt, Failure> 
     let mut control = Control::open(&config.play_device)
         .map_err(|why| tracing::warn!("`driftmerge status` will not work: no socket for it: {why}"))
         .ok();
-    let ended = service.serve(&mut session, &mut link, &mut merger, control.as_mut());
+    let ended = service.serve(&mut session, &mut link, &mut merger, control.as_mut(), far_end);
     let meters = merger.meters();
     if let Some(snapshots) = merger.stop() {
         service.keep_or_tell(&snapshots);
@@ -122,6 +124,7 @@ impl<'a> Service<'a> {
         link: &mut Link,
         merger: &mut Merger,
         mut control: Option<&mut Control>,
+        mut far_end: Option<FarEnd>,
     ) -> Result<(), Failure> {
         let mut watch = Watch::new();
         let mut config = self.config.clone();
@@ -138,6 +141,9 @@ impl<'a> Service<'a> {
                 Err(error) => return Err(error.into()),
             }
             watch.look(self, session, merger);
+            if let Some(far_end) = &mut far_end {
+                far_end.look();
+            }
             if let Some(control) = &mut control {
                 control.answer(|request| match request {
                     Request::Status => Answer::Status(self.status(session, merger, watch.began)),
