@@ -21,6 +21,9 @@ pub struct Cli {
     /// Tell more about what is done
     #[arg(short, long, global = true)]
     pub verbose: bool,
+    /// Append events to this file instead of showing them (RUST_LOG chooses which)
+    #[arg(long, global = true, value_name = "FILE")]
+    pub log_file: Option<PathBuf>,
     /// What to do
     #[command(subcommand)]
     pub command: Command,

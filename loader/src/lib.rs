@@ -15,13 +15,16 @@ pub mod state;
 pub mod supervise;
 
 use clap::Parser as _;
+use exit::Failure;
+use std::fs::File;
+use std::path::Path;
 use std::process::ExitCode;
+use std::sync::Mutex;
 
 /// Reads the command line, does what it says, and turns the result into an exit code.
 pub fn main() -> ExitCode {
     let cli = cli::Cli::parse();
-    start_log(cli.verbose);
-    match cli.command.execute() {
+    match start_log(cli.verbose, cli.log_file.as_deref()).and_then(|()| cli.command.execute()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
             eprintln!("driftmerge: {failure}");
@@ -30,17 +33,22 @@ pub fn main() -> ExitCode {
     }
 }
 
-/// Events go to standard error. `RUST_LOG` chooses which; without it, warnings of all and events of our own.
-fn start_log(verbose: bool) {
+/// Events go to standard error, or are appended to `file`. `RUST_LOG` chooses which; without it, warnings of all and
+/// events of our own.
+fn start_log(verbose: bool, file: Option<&Path>) -> Result<(), Failure> {
     use tracing_subscriber::EnvFilter;
     let usual = if verbose { "warn,driftmerge=debug" } else { "warn,driftmerge=info" };
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(usual));
-    let to_people = std::io::IsTerminal::is_terminal(&std::io::stderr());
+    let to_people = file.is_none() && std::io::IsTerminal::is_terminal(&std::io::stderr());
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_ansi(to_people).with_target(false);
     // A second call (a test that runs several commands) keeps the first log.
-    let _ = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .with_ansi(to_people)
-        .with_target(false)
-        .try_init();
+    let _ = match file {
+        None => log.with_writer(std::io::stderr).try_init(),
+        Some(path) => {
+            let file = File::options().append(true).create(true).open(path);
+            let refused = |why| Failure::Usage(format!("the log file {} cannot be written: {why}", path.display()));
+            log.with_writer(Mutex::new(file.map_err(refused)?)).try_init()
+        }
+    };
+    Ok(())
 }

@@ -204,6 +204,20 @@ fn run_beside_a_loaded_graph_is_refused_and_unload_takes_only_ours() {
 }
 
 #[test]
+fn events_go_to_the_log_file_where_one_is_named() {
+    let rig = rig();
+    let file = rig.server.folder().join("events");
+    let log = ["--log-file", file.to_str().expect("text")];
+    let mut running = rig.start_driftmerge(&[&RUN[..], &log].concat());
+    let logged = || std::fs::read_to_string(&file).unwrap_or_default();
+    wait_until("the merge is told", Duration::from_secs(5), || logged().contains("merging `mic_a`, `mic_b`"));
+    assert!(running.stop(Signal::TERM).success());
+    assert_eq!(running.said(), "");
+    let nowhere = [&RUN[..], &["--log-file", "/no/such/folder/events"]].concat();
+    assert_failure(&rig.run_to_end(&nowhere), 2, &["/no/such/folder/events"]);
+}
+
+#[test]
 fn a_missing_microphone_is_exit_4_with_the_nearest_names_and_nothing_is_loaded() {
     let rig = rig();
     let before = rig.modules();
