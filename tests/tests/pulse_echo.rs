@@ -133,7 +133,7 @@ fn what_is_played_is_at_least_15_db_weaker_in_the_merge_than_in_the_microphones(
     wait_until("the far end is heard", Duration::from_secs(5), sounding);
 
     // The canceller finds its filter.
-    rig.record("driftmerge", RATE_HZ, 8.0);
+    rig.record("driftmerge", RATE_HZ, 12.0);
     let from = played.lock().expect("no panic while held").samples.len();
     let (merged, mic) = std::thread::scope(|scope| {
         let mic = scope.spawn(|| rig.record(MICS[0], RATE_HZ, 6.0));

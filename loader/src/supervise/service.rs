@@ -241,10 +241,18 @@ impl<'a> Service<'a> {
 
     /// Looks for the microphones again: one may be back under another name.
     pub fn find_again(&self, present: &Present, mics: &mut [Mic]) {
+        let has = |name: &str| present.sources.iter().any(|source| source.name == name);
+        // Those of other machines are there when their tunnels are.
+        let tunnels: Vec<bool> =
+            self.graph(mics).map_or(vec![], |graph| (0..mics.len()).map(|i| has(&graph.source_of(i))).collect());
         for (i, name) in self.config.microphones.iter().enumerate() {
+            if mics[i].server.is_some() {
+                mics[i].there = tunnels.get(i) == Some(&true);
+                continue;
+            }
             let others =
                 |source: &str| mics.iter().enumerate().any(|(j, mic)| j != i && mic.there && mic.source == source);
-            let found = find_mic(present, name).ok().filter(|mic| mic.server.is_some() || !others(&mic.source));
+            let found = find_mic(present, name).ok().filter(|mic| !others(&mic.source));
             let mic = &mut mics[i];
             match found {
                 Some(found) => (mic.source, mic.there) = (found.source, true),
