@@ -139,6 +139,8 @@ impl Workshop {
         for variable in ["DBUS_SESSION_BUS_ADDRESS", "DISPLAY", "PULSE_SERVER"] {
             command.env_remove(variable);
         }
+        // Where no terminal is, ecasound does not start without.
+        command.env("TERM", "dumb");
         command
     }
 
