@@ -4,7 +4,8 @@
 //! that it holds the end of a word, in both microphones alike, and two unlike microphones look alike. Signal model
 //! as in [`crate::weigh`]: A = s + n, B = g s + m. Frames are averaged with weights 1 / (A² B²), by which a frame tells
 //! of the noise the more, the less speech it holds, as the variance of a power is its square. What is common to both
-//! in that average is speech and is taken out: E n² = E A² - E AB / g, E m² = E B² - g E AB.
+//! in that average is speech and is taken out: E n² = E A² - E AB / g, E m² = E B² - g E AB. The weight of a frame is
+//! that of the loudest beside it, for a single faint frame is not noise but the edge of a gap in the stream.
 
 use crate::places::Powers;
 use crate::speech::FRAME_S;
@@ -20,7 +21,10 @@ const DEEP: f64 = 0.6;
 /// How much of a quiet moment may be speech: the level by which it is taken out is known to some percent.
 const MOST_SPEECH: f64 = 0.95;
 
-/// Weighted sums over frames.
+/// Frames of which the loudest gives the weight: one and its neighbours.
+const NEIGHBOURS: usize = 3;
+
+/// Mean powers of a frame, or weighted sums of them.
 #[derive(Clone, Copy, Debug, Default)]
 struct Sums {
     a: f64,
@@ -41,6 +45,8 @@ impl Sums {
 /// Finds the noises.
 #[derive(Clone, Debug, Default)]
 pub struct Pauses {
+    /// The newest frames, newest last.
+    newest: [Sums; NEIGHBOURS],
     windows: [Sums; WINDOWS],
     running: Sums,
     frames: u32,
@@ -49,7 +55,12 @@ pub struct Pauses {
 impl Pauses {
     /// Takes the powers of the next aligned frame of [`FRAME_S`], neither of them 0, and the mean product. Audio thread.
     pub fn learn(&mut self, a: f64, b: f64, cross: f64) {
-        let weight = 1.0 / (a * b).max(1e-30);
+        self.newest.rotate_left(1);
+        self.newest[NEIGHBOURS - 1] = Sums { a, b, cross, weight: 1.0 };
+        let loudest = |power: fn(&Sums) -> f64| self.newest.iter().map(power).fold(0.0, f64::max);
+        let weight = 1.0 / (loudest(|f| f.a) * loudest(|f| f.b)).max(1e-30);
+        let Sums { a, b, cross, weight: there } = self.newest[NEIGHBOURS / 2];
+        let weight = there * weight;
         self.running.add(&Sums { a: weight * a, b: weight * b, cross: weight * cross, weight });
         self.frames += 1;
         if f64::from(self.frames) * FRAME_S >= WINDOW_S {
