@@ -9,6 +9,8 @@ use std::time::{Duration, Instant};
 
 /// How long another machine may take to answer.
 const FAR_LIMIT: Duration = Duration::from_secs(5);
+/// A tunnel that has been there for this long was not refused: four ways there and back on a slow network.
+const FAR_SETTLES: Duration = Duration::from_secs(1);
 
 /// Does `steps` in their order. Where one fails, what was loaded by the ones before is taken away again.
 ///
@@ -37,13 +39,17 @@ pub fn apply(connection: &mut Connection, steps: &[Step]) -> Result<(), PulseErr
     Ok(())
 }
 
-/// Waits until the source of a tunnel is there.
+/// Waits until the source of a tunnel is there to stay: the server shows it at once, and takes it away when the other
+/// machine refuses.
 fn await_source(connection: &mut Connection, element: &Element, index: u32) -> Result<(), PulseError> {
     let Some(name) = element.awaited() else { return Ok(()) };
     let begin = Instant::now();
+    let mut there_since = None;
     loop {
         let present = survey(connection)?;
-        if present.sources.iter().any(|source| source.name == name) {
+        if !present.sources.iter().any(|source| source.name == name) {
+            there_since = None;
+        } else if there_since.get_or_insert_with(Instant::now).elapsed() > FAR_SETTLES {
             return Ok(());
         }
         // One that is refused takes itself away.
