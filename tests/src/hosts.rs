@@ -1,5 +1,6 @@
 //! Real hosts, run on the real files: the bundle as `scripts/bundle` lays it out, sound in and out of files.
 
+use crate::wait::ended_within;
 use std::fs::File;
 use std::io::Write;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -221,10 +222,9 @@ impl Background {
     pub fn wait_until(&mut self, what: &str, mut condition: impl FnMut(&str) -> bool) {
         let begin = Instant::now();
         while !condition(&self.said()) {
-            let ended = self.child.try_wait().expect("a child");
+            let ended = ended_within(&mut self.child, Duration::from_millis(5));
             let late = begin.elapsed() > Duration::from_secs(30);
             assert!(ended.is_none() && !late, "{what}: not yet ({ended:?}); it said:\n{}", self.said());
-            std::thread::sleep(Duration::from_millis(5));
         }
     }
 }
@@ -234,12 +234,10 @@ impl Drop for Background {
         // Asked first: a JACK server that is killed at once leaves its place in a list of eight taken.
         // A host that has ended already is no failure here: the test has seen what it wanted.
         let _ = kill_process(Pid::from_child(&self.child), Signal::TERM);
-        let begin = Instant::now();
-        while begin.elapsed() < Duration::from_secs(2) && matches!(self.child.try_wait(), Ok(None)) {
-            std::thread::sleep(Duration::from_millis(5));
+        if ended_within(&mut self.child, Duration::from_secs(2)).is_none() {
+            let _ = self.child.kill();
+            let _ = self.child.wait();
         }
-        let _ = self.child.kill();
-        let _ = self.child.wait();
     }
 }
 

@@ -5,13 +5,13 @@
 use std::ffi::{CStr, CString, c_char, c_int, c_ulong, c_void};
 use std::process::Command;
 use std::sync::{Mutex, OnceLock};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use libloading::{Library, Symbol};
 
 use crate::hosts::{Background, Workshop, succeed};
-use crate::pulse::wait_until;
 use crate::two_clocks::Pair;
+use crate::wait::wait_until;
 
 /// Frames in a period.
 pub const PERIOD: usize = 256;
@@ -223,12 +223,8 @@ impl<'a> Deck<'a> {
         self.freewheel("y");
         let play = pair.a.iter().zip(&pair.b).map(|(a, b)| [*a, *b]).collect();
         self.change(|tape| *tape = Tape { play, periods: tape.periods, ..Tape::default() });
-        let begin = Instant::now();
         let full = || self.change(|tape| tape.record.len()) >= pair.a.len();
-        while !full() {
-            assert!(begin.elapsed() < Duration::from_secs(60), "the host plays");
-            std::thread::sleep(Duration::from_millis(5));
-        }
+        wait_until("the host has played", Duration::from_secs(60), full);
         self.freewheel("n");
         let mut record = self.change(|tape| std::mem::take(&mut tape.record));
         record.truncate(pair.a.len());

@@ -9,4 +9,5 @@ pub mod lilv_host;
 pub mod pipewire;
 pub mod pulse;
 pub mod two_clocks;
+pub mod wait;
 pub mod wav;

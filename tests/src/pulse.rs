@@ -1,11 +1,13 @@
 //! A private PulseAudio with two microphones on clocks of their own, the program run against it, and recordings.
 
 use crate::hosts;
+use crate::wait::ended_within;
+pub use crate::wait::wait_until;
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Read};
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::{Arc, Condvar, Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
 use driftmerge::rig::scene::{self, noise};
@@ -223,10 +225,17 @@ impl Drop for Recorder {
     }
 }
 
+/// Lines with the time at which each came.
+#[derive(Default)]
+struct Said {
+    lines: Mutex<Vec<(Instant, String)>>,
+    more: Condvar,
+}
+
 /// A program left running, and what it says on its standard error.
 pub struct Running {
     child: Child,
-    said: Arc<Mutex<Vec<(Instant, String)>>>,
+    said: Arc<Said>,
     started: Instant,
 }
 
@@ -235,12 +244,13 @@ impl Running {
     pub fn start(mut command: Command) -> Self {
         let started = Instant::now();
         let mut child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().expect("the program starts");
-        let said = Arc::new(Mutex::new(Vec::new()));
+        let said = Arc::new(Said::default());
         let stderr = BufReader::new(child.stderr.take().expect("piped"));
-        let lines = Arc::clone(&said);
+        let heard = Arc::clone(&said);
         std::thread::spawn(move || {
             for line in stderr.lines().map_while(Result::ok) {
-                lines.lock().expect("no panic while held").push((Instant::now(), line));
+                heard.lines.lock().expect("no panic while held").push((Instant::now(), line));
+                heard.more.notify_all();
             }
         });
         Self { child, said, started }
@@ -248,23 +258,18 @@ impl Running {
 
     /// Everything said so far.
     pub fn said(&self) -> String {
-        let said = self.said.lock().expect("no panic while held");
+        let said = self.said.lines.lock().expect("no panic while held");
         let line = |(at, line): &(Instant, String)| format!("{:7.3} {line}", (*at - self.started).as_secs_f64());
         said.iter().map(line).collect::<Vec<_>>().join("\n")
     }
 
     /// Waits for a line that contains `text` and gives its time since the start.
     pub fn wait_for(&self, text: &str, limit: Duration) -> Duration {
-        let begin = Instant::now();
-        loop {
-            let said = self.said.lock().expect("no panic while held");
-            if let Some((at, _)) = said.iter().find(|(_, line)| line.contains(text)) {
-                return *at - self.started;
-            }
-            drop(said);
-            assert!(begin.elapsed() < limit, "«{text}» did not come; it said:\n{}", self.said());
-            std::thread::sleep(Duration::from_millis(5));
-        }
+        let came = |said: &[(Instant, String)]| said.iter().find(|(_, line)| line.contains(text)).map(|(at, _)| *at);
+        let lines = self.said.lines.lock().expect("no panic while held");
+        let waited = self.said.more.wait_timeout_while(lines, limit, |said| came(said).is_none());
+        let at = came(&waited.expect("no panic while held").0);
+        at.unwrap_or_else(|| panic!("«{text}» did not come; it said:\n{}", self.said())) - self.started
     }
 
     /// Its process id.
@@ -280,14 +285,8 @@ impl Running {
 
     /// Waits for the end, at most 5 s.
     pub fn wait(&mut self) -> ExitStatus {
-        let begin = Instant::now();
-        loop {
-            if let Some(status) = self.child.try_wait().expect("a child") {
-                return status;
-            }
-            assert!(begin.elapsed() < Duration::from_secs(5), "it does not end; it said:\n{}", self.said());
-            std::thread::sleep(Duration::from_millis(5));
-        }
+        let ended = ended_within(&mut self.child, Duration::from_secs(5));
+        ended.unwrap_or_else(|| panic!("it does not end; it said:\n{}", self.said()))
     }
 }
 
@@ -295,15 +294,6 @@ impl Drop for Running {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
-    }
-}
-
-/// Waits until `condition` holds.
-pub fn wait_until(what: &str, limit: Duration, mut condition: impl FnMut() -> bool) {
-    let begin = Instant::now();
-    while !condition() {
-        assert!(begin.elapsed() < limit, "{what}: not within {limit:?}");
-        std::thread::sleep(Duration::from_millis(20));
     }
 }
 
