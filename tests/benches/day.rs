@@ -97,7 +97,7 @@ struct Hour {
 impl Hour {
     /// Prints the hour; true if it is good.
     fn close(&mut self, number: u64, first_memory_mb: &mut Option<f64>) -> bool {
-        self.errors_us.sort_by(f64::total_cmp);
+        self.errors_us.sort_unstable_by(f64::total_cmp);
         let at = |share: f64| self.errors_us.get((self.errors_us.len() as f64 * share) as usize).copied();
         let p95 = at(0.95).unwrap_or(f64::INFINITY);
         let memory = memory_mb();

@@ -18,15 +18,23 @@ const LEAST_NOISE: f64 = 0.002;
 /// The level of onsets still holds some reverberation, which draws it towards the ratio of energies: so far beyond,
 /// as a share of the distance between the two (logarithms).
 const BEYOND: f64 = 0.2;
-/// Onsets that weigh as much as the first guess, the ratio of energies.
+/// Onsets that weigh as much as the first guess, the ratio of energies; more of them where noise drowns them.
 const GUESS_ONSETS: f64 = 1.0;
 /// The largest difference between the level of onsets and that of energies, natural logarithm: 26 dB.
 const FAR_OFF: f64 = 3.0;
 /// Coherence at onsets from which on the pair counts as aligned; noise lowers it, a wrong lag takes it away.
 const FULL_COHERENCE: f64 = 0.3;
-/// The level is known to about a tenth. What may be the direct sound of a good microphone is not taken for its noise:
-/// that would add the other one's, while to leave a poor one out costs next to nothing.
-const LEVEL_DOUBT: f64 = 1.1;
+/// Spread of the level that a single onset tells, natural logarithm (8 dB).
+const LEVEL_SPREAD: f64 = 0.9;
+/// What may be the direct sound of a good microphone is not taken for its noise: that would add the other one's, while to
+/// leave a poor one out costs next to nothing.
+const DIRECT_DOUBT: f64 = 1.05;
+/// Reverberation differs from second to second. Where the poorer microphone is poor by its reverberation, it gets less
+/// than its share, by this power of the advantage: on average that costs some hundredths of a decibel, and in the seconds
+/// in which it is at its worst it saves several tenths.
+const CAUTION: f64 = 0.4;
+/// Floors are known to a fifth, which decides where a microphone is all noise: what may be noise is not taken for speech.
+const FLOOR_DOUBT: f64 = 1.2;
 /// Least coherence at onsets that is used to tell how much of the noisier microphone's rises is noise.
 const LEAST_COHERENCE: f64 = 0.1;
 /// The largest ratio of the two gains.
@@ -144,7 +152,8 @@ impl Weigher {
 fn measure(place: &Place, powers: &Powers) -> (Levels, Parts) {
     let powers = Bounded::new(powers);
     let by_energy = powers.level_by_energy();
-    let trust = place.onsets / (place.onsets + GUESS_ONSETS);
+    let noisiest = (powers.steady[0] / powers.speech[0]).max(powers.steady[1] / powers.speech[1]);
+    let trust = place.onsets / (place.onsets + GUESS_ONSETS * (1.0 + noisiest));
     let (mut log_level, mut coherence) = (by_energy, 1.0);
     if place.onsets > 0.0 {
         let rises = (place.rise_a * place.rise_b).sqrt() + 1e-30;
@@ -156,7 +165,8 @@ fn measure(place: &Place, powers: &Powers) -> (Levels, Parts) {
         let seen = (place.rise_cross / (FULL_COHERENCE * rises)).clamp(0.0, 1.0);
         coherence += trust * (seen - 1.0);
     }
-    let (level, noise_a, noise_b) = powers.noises(log_level.exp());
+    let doubt = LEVEL_SPREAD / (1.0 + place.onsets).sqrt();
+    let (level, noise_a, noise_b) = powers.noises(log_level.exp(), doubt);
 
     // Largest ratio of onset power, a matrix with `coherence` off its diagonal, to noise: an eigenvector of 2 x 2.
     let (snr_a, snr_b) = (1.0 / noise_a, level * level / noise_b);
@@ -164,9 +174,11 @@ fn measure(place: &Place, powers: &Powers) -> (Levels, Parts) {
     let top = 0.5 * (snr_a + snr_b + ((snr_a - snr_b).powi(2) + 4.0 * off * off).sqrt());
     let (of_a, of_b) = if snr_a >= snr_b { (top - snr_b, off) } else { (off, top - snr_a) };
     let ratio = (of_b / noise_b.sqrt()) / (of_a / noise_a.sqrt()).max(1e-30);
-    let ratio = ratio.clamp(1.0 / LARGEST_RATIO, LARGEST_RATIO);
     let steady = powers.steady;
     let room = [noise_a - steady[0], noise_b - steady[1]];
+    let chance = 0.5 * (room[0] / noise_a + room[1] / noise_b);
+    let ratio = ratio * (level * ratio).powf(CAUTION * chance * coherence);
+    let ratio = ratio.clamp(1.0 / LARGEST_RATIO, LARGEST_RATIO);
     (Levels { level_ratio: level, noise_ratio: level / ratio }, Parts { steady, room })
 }
 
@@ -187,7 +199,8 @@ impl Bounded {
         let part = floor_share(p, cross);
         let steady = [part * p.floor_a, part * p.floor_b];
         let least = [0, 1].map(|i| steady[i] + LEAST_NOISE * power[i]);
-        let speech = [0, 1].map(|i| (power[i] - least[i]).max(1e-3 * power[i]));
+        let coherent = [1, 0].map(|other| cross * cross / power[other]);
+        let speech = [0, 1].map(|i| (power[i] - FLOOR_DOUBT * least[i]).max(coherent[i]));
         Self { power, cross, steady, least, speech }
     }
 
@@ -195,13 +208,20 @@ impl Bounded {
         0.5 * (self.speech[1] / self.speech[0]).ln()
     }
 
-    /// The level nearest to the given one at which no noise lies below its floor, and the noises for it.
-    fn noises(&self, level: f64) -> (f64, f64, f64) {
+    /// The level nearest to the given one at which no noise lies below its floor, and the noises: their means over the
+    /// levels that may be the true one, for `doubt` as the standard deviation of its natural logarithm (quadrature after
+    /// Gauss and Hermite).
+    fn noises(&self, level: f64, doubt: f64) -> (f64, f64, f64) {
         let (low, high) = (self.cross / self.speech[0], self.speech[1] / self.cross);
-        let level = if low > high { (low * high).sqrt() } else { level.clamp(low, high) };
-        let noise_a = (self.power[0] - LEVEL_DOUBT * self.cross / level).max(self.least[0]);
-        let noise_b = (self.power[1] - LEVEL_DOUBT * self.cross * level).max(self.least[1]);
-        (level, noise_a, noise_b)
+        let bound = |level: f64| if low > high { (low * high).sqrt() } else { level.clamp(low, high) };
+        let off = (3_f64.sqrt() * doubt).exp();
+        let (mut noise_a, mut noise_b) = (0.0, 0.0);
+        for (level, share) in [(level / off, 1.0 / 6.0), (level, 2.0 / 3.0), (level * off, 1.0 / 6.0)] {
+            let level = bound(level);
+            noise_a += share * (self.power[0] - DIRECT_DOUBT * self.cross / level).max(self.least[0]);
+            noise_b += share * (self.power[1] - DIRECT_DOUBT * self.cross * level).max(self.least[1]);
+        }
+        (bound(level), noise_a, noise_b)
     }
 }
 
