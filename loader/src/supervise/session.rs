@@ -11,7 +11,7 @@ use crate::host::{Merger, Meters};
 use crate::plan::{self, Graph, Mic, Present, Step};
 use crate::pulse::capture::Taken;
 use crate::pulse::{self, Capture, Connection, Player, PulseError};
-use ringbuf::traits::Split as _;
+use ringbuf::traits::{Consumer as _, Producer as _, Split as _};
 use ringbuf::{HeapCons, HeapProd, HeapRb};
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -39,7 +39,13 @@ pub(super) struct Link {
 
 impl Link {
     pub fn new(config: &Config, mics: usize) -> (Self, Vec<HeapCons<f32>>, HeapProd<f32>) {
-        let ring = || HeapRb::<f32>::new((RING_S * f64::from(config.rate_hz)) as usize).split();
+        let ring = || {
+            let mut ring = HeapRb::<f32>::new((RING_S * f64::from(config.rate_hz)) as usize);
+            // Written once from end to end: its memory is there from the start, not fetched when the machine stumbles.
+            ring.push_iter(&mut std::iter::repeat(0.0));
+            ring.clear();
+            ring.split()
+        };
         let (inputs, theirs) = (0..mics).map(|_| ring()).unzip();
         let (out, output) = ring();
         (Self { inputs, output }, theirs, out)
