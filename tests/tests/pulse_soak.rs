@@ -24,6 +24,9 @@ fn neither_latency_nor_memory_creeps() {
     let (said, told) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     println!("{said}");
     assert!(output.status.success(), "{said}\n{told}");
-    assert!(said.contains("against the first minute") && said.lines().filter(|line| line.contains("min: ")).count() > 2, "{said}");
+    assert!(
+        said.contains("against the first minute") && said.lines().filter(|line| line.contains("min: ")).count() > 2,
+        "{said}"
+    );
     assert_eq!(rig.modules(), before);
 }

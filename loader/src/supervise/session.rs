@@ -11,7 +11,7 @@ use crate::host::{Merger, Meters};
 use crate::plan::{self, Graph, Mic, Present, Step};
 use crate::pulse::capture::Taken;
 use crate::pulse::{self, Capture, Connection, Player, PulseError};
-use ringbuf::traits::{Consumer as _, Producer as _, Split as _};
+use ringbuf::traits::Split as _;
 use ringbuf::{HeapCons, HeapProd, HeapRb};
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -295,7 +295,7 @@ impl Service<'_> {
     /// The source of stream `i`: a microphone's own, or both as one.
     fn recorded(&self, graph: &Graph, i: usize) -> String {
         match self.config.route {
-            Route::Direct => graph.recorded(i),
+            Route::Direct | Route::Pipewire => graph.recorded(i),
             Route::Loopback => format!("{}.monitor", graph.in_sink()),
         }
     }
@@ -315,7 +315,7 @@ impl Service<'_> {
 }
 
 /// Takes the graph `name` away from the server.
-fn take_away(connection: &mut Connection, name: &str) -> Result<(), PulseError> {
+pub(super) fn take_away(connection: &mut Connection, name: &str) -> Result<(), PulseError> {
     let present = pulse::survey(connection)?;
     default_source::give_back(connection, &present, name)?;
     let steps: Vec<Step> = plan::ours(&present, Some(name)).into_iter().cloned().map(Step::Unload).collect();
