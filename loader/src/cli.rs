@@ -178,7 +178,7 @@ pub struct SettingsArgs {
     /// A microphone; repeat it: the first is the reference (see `driftmerge list`)
     #[arg(long = "mic", value_name = "NAME")]
     pub mics: Vec<String>,
-    /// How microphones reach the plugin: direct or loopback
+    /// How microphones reach the plugin: direct, loopback or pipewire
     #[arg(long)]
     pub route: Option<String>,
     /// Name of the source that applications see
@@ -298,7 +298,7 @@ pub enum Planned {
 pub enum PlanFormat {
     /// Lines for `pactl`
     Pactl,
-    /// A filter-chain file for PipeWire
+    /// A file for `pipewire -c`, as route pipewire uses it
     Pipewire,
 }
 

@@ -202,7 +202,11 @@ pub struct Recorder {
 impl Recorder {
     /// Starts `parec` on `source`, mono.
     pub fn start(rig: &Rig, source: &str, rate_hz: u32) -> Self {
-        let mut command = rig.command("parec");
+        Self::start_by(rig.command("parec"), source, rate_hz)
+    }
+
+    /// The same by a command for `parec`, which knows the server.
+    pub fn start_by(mut command: Command, source: &str, rate_hz: u32) -> Self {
         command.args(["--raw", "--format=float32le", "--channels=1", "--latency-msec=20", "-d", source]);
         let child =
             command.arg(format!("--rate={rate_hz}")).stdout(Stdio::piped()).spawn().expect("parec is installed");

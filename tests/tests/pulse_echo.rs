@@ -161,6 +161,40 @@ fn what_is_played_is_at_least_15_db_weaker_in_the_merge_than_in_the_microphones(
 }
 
 #[test]
+fn the_far_end_is_heard_from_the_sink_of_another_machine() {
+    let rig = Rig::start(RATE_HZ, 100.0, 0.012);
+    let before = rig.modules();
+    let far = rig.beside(RATE_HZ, 1, &["module-null-sink sink_name=far_speaker rate=16000 channels=1".into()]);
+    let run = |sink: &str| {
+        let sink = format!("tunnel:{}/{sink}", far.server.address());
+        let run = ["run", "--mic", MICS[0], "--mic", MICS[1], "--rate", "16000", "--echo-sink", &sink];
+        run.map(str::to_owned).to_vec()
+    };
+    let mut running = rig.start_driftmerge(&run("far_speaker").iter().map(String::as_str).collect::<Vec<_>>());
+    running.wait_for("locked", LOCK_LIMIT);
+    let tone: Vec<u8> = (0..60 * RATE_HZ).flat_map(|i| (0.3 * (0.2 * i as f32).sin()).to_le_bytes()).collect();
+    let file = rig.server.folder().join("tone");
+    std::fs::write(&file, tone).expect("written");
+    let mut player = rig.command("pacat");
+    player.args(["--raw", "--format=float32le", "--channels=1", "--rate=16000", "-d", "driftmerge_far"]);
+    let mut player = player.arg(&file).spawn().expect("pacat is installed");
+    wait_until("it is heard there", Duration::from_secs(10), || {
+        far.record("far_speaker.monitor", RATE_HZ, 0.3).iter().any(|x| x.abs() > 0.1)
+    });
+    player.kill().expect("it plays");
+    player.wait().expect("a child");
+    assert!(running.stop(Signal::TERM).success());
+    assert_eq!(rig.modules(), before);
+
+    let arguments = run("no_such_sink");
+    let output = rig.run_to_end(&arguments.iter().map(String::as_str).collect::<Vec<_>>());
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(4), "{said}");
+    assert!(said.contains("no_such_sink"), "{said}");
+    assert_eq!(rig.modules(), before);
+}
+
+#[test]
 fn a_microphone_that_hears_the_sink_inside_the_server_is_refused_before_the_server_hangs() {
     let rig = Rig::start(RATE_HZ, 0.0, 0.0);
     rig.pactl(&["load-module", "module-null-sink", "sink_name=speaker"]);

@@ -26,6 +26,8 @@ pub enum Route {
     Direct,
     /// The server brings each to the clock of one sink with `module-loopback`.
     Loopback,
+    /// A PipeWire process of its own runs the plugin in a filter-chain.
+    Pipewire,
 }
 
 /// How much microphone A is delayed.
@@ -241,7 +243,7 @@ pub fn resolve(layers: &[Layer]) -> Result<Config, ConfigError> {
     );
     Ok(Config {
         microphones: found.list("microphones"),
-        route: found.choice("route", &[("direct", Route::Direct), ("loopback", Route::Loopback)])?,
+        route: found.choice("route", &ROUTES)?,
         latency: match found.text("latency").unwrap_or("auto") {
             "auto" => Latency::Auto,
             _ => Latency::Fixed(found.port("latency", "delay", "ms, or `auto`")?),
@@ -269,6 +271,10 @@ pub fn resolve(layers: &[Layer]) -> Result<Config, ConfigError> {
         origins: found.0.iter().map(|(key, value)| (*key, value.origin.clone())).collect(),
     })
 }
+
+/// Names of the routes.
+const ROUTES: [(&str, Route); 3] =
+    [("direct", Route::Direct), ("loopback", Route::Loopback), ("pipewire", Route::Pipewire)];
 
 /// What can be said of a switch.
 const SWITCH: [(&str, bool); 6] =

@@ -1,7 +1,7 @@
 //! The LV2 plugin in this process.
 
 use super::plugin_state;
-use crate::plan::graph::control_values;
+use crate::plan::controls::control_values;
 use driftmerge_dsp::params::{CONTROLS, METERS};
 use driftmerge_dsp::{Controls, Snapshot};
 use livi::{EmptyPortConnections, Features, FeaturesBuilder, Instance, PortIndex, World};

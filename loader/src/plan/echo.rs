@@ -5,7 +5,8 @@
 //! is every microphone's reference and is heard at the end, each at its right time:
 //!
 //! ```text
-//! far end → NAME_far (for A) → NAME_far1 (for B) → the real sink, or a null sink where it is heard elsewhere
+//! far end → NAME_far (for A) → NAME_far1 (for B) → the real sink, a tunnel to another machine's,
+//!                                                  or a null sink where it is heard elsewhere
 //! ```
 //!
 //! Taking the reference from the real sink's monitor instead would bring it later than the echo, which no canceller mends.
@@ -22,7 +23,7 @@ const CHAIN: usize = 8;
 /// What is wanted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Echo {
-    /// The sink that is heard, or [`NULL_SINK`].
+    /// The sink that is heard, `tunnel:HOST/SINK`, or [`NULL_SINK`].
     pub sink: String,
     /// Arguments of the canceller.
     pub arguments: String,

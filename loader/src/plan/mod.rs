@@ -9,14 +9,18 @@
 //! `driftmerge.part` among its arguments, so that it is recognised whatever else the server holds.
 
 pub mod arguments;
+pub mod controls;
 pub mod devices;
 pub mod echo;
 pub mod graph;
+mod inputs;
+pub mod parts;
 pub mod pipewire;
 pub mod steps;
 
 pub use echo::Echo;
-pub use graph::{Element, Graph, Kind, Mic, Part};
+pub use graph::{Graph, Kind};
+pub use parts::{Element, Mic, Part};
 pub use steps::{Blocked, Step, ours, steps};
 
 /// Name of the property with the graph's name on all that is ours.

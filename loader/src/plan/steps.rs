@@ -1,7 +1,8 @@
 //! The difference between the graph that is wanted and what is there.
 
 use super::arguments::{pairs, shell_word, value_of};
-use super::graph::{Element, Graph, Kind, Part};
+use super::graph::{Graph, Kind};
+use super::parts::{Element, Part};
 use super::{GRAPH_PROPERTY, Module, PART_PROPERTY, Present};
 
 /// One thing to do to the server.

@@ -24,7 +24,7 @@ pub fn apply(connection: &mut Connection, steps: &[Step]) -> Result<(), PulseErr
             Step::Load(element) => {
                 let made = load(connection, element.module, &element.arguments).and_then(|index| {
                     loaded.push(index);
-                    await_source(connection, element, index)
+                    await_tunnel(connection, element, index)
                 });
                 if let Err(error) = made {
                     for index in loaded.into_iter().rev() {
@@ -39,15 +39,15 @@ pub fn apply(connection: &mut Connection, steps: &[Step]) -> Result<(), PulseErr
     Ok(())
 }
 
-/// Waits until the source of a tunnel is there to stay: the server shows it at once, and takes it away when the other
+/// Waits until the source or sink of a tunnel is there to stay: the server shows it at once, and takes it away when the other
 /// machine refuses.
-fn await_source(connection: &mut Connection, element: &Element, index: u32) -> Result<(), PulseError> {
+fn await_tunnel(connection: &mut Connection, element: &Element, index: u32) -> Result<(), PulseError> {
     let Some(name) = element.awaited() else { return Ok(()) };
     let begin = Instant::now();
     let mut there_since = None;
     loop {
         let present = survey(connection)?;
-        if !present.sources.iter().any(|source| source.name == name) {
+        if !present.sources.iter().any(|source| source.name == name) && !present.sinks.contains(&name) {
             there_since = None;
         } else if there_since.get_or_insert_with(Instant::now).elapsed() > FAR_SETTLES {
             return Ok(());

@@ -30,8 +30,8 @@ pub enum PulseError {
     Lost(String),
     /// Another machine's server cannot be used.
     #[error(
-        "the microphone of another machine cannot be had ({what}): {reason}; look at the address and at the source's name \
-         there (`pactl --server HOST list short sources`), and whether that server takes clients from the network \
+        "a microphone or sink of another machine cannot be had ({what}): {reason}; look at the address and at the name \
+         there (`pactl --server HOST list short sources`, or sinks), and whether that server takes clients from the network \
          (module-native-protocol-tcp)"
     )]
     Far {

@@ -2,10 +2,12 @@
 //! `host` do it; [`service`] is `run`, [`control`] its socket, [`remote`] the commands that use that, [`mod@demo`] shows it
 //! on a private server.
 
+mod child;
 pub mod control;
 mod default_source;
 pub mod demo;
 mod far_end;
+mod native;
 pub mod remote;
 pub mod service;
 mod session;
@@ -119,9 +121,8 @@ pub fn unload(config: &Config) -> Result<(), Failure> {
 /// # Errors
 /// As the command itself.
 pub fn plan(config: &Config, args: &PlanArgs) -> Result<(), Failure> {
-    if args.format == PlanFormat::Pipewire {
-        print!("{}", plan::pipewire::filter_chain(&config.play_device, &config.controls()));
-        return Ok(());
+    if args.format == PlanFormat::Pipewire || config.route == Route::Pipewire {
+        return native::plan(config);
     }
     let library = if args.planned == Planned::Load { library(config)? } else { PathBuf::new() };
     let present = pulse::survey(&mut Connection::open(config.server.as_deref())?)?;
@@ -240,10 +241,11 @@ fn find_mic(present: &Present, name: &str) -> Result<Mic, Failure> {
 /// The echo cancellation that the settings ask for.
 fn wanted_echo(config: &Config, present: &Present) -> Result<Option<Echo>, Failure> {
     let Some(sink) = config.echo_sink.clone() else { return Ok(None) };
-    if sink != echo::NULL_SINK && !present.sinks.contains(&sink) {
+    let far = matches!(devices::parse(&sink)?, Selector::Tunnel(_));
+    if sink != echo::NULL_SINK && !far && !present.sinks.contains(&sink) {
         return Err(Failure::Device(format!(
-            "there is no sink `{sink}` (--echo-sink, DRIFTMERGE_ECHO_SINK); there are {}, and `null` where the far end \
-             is heard elsewhere",
+            "there is no sink `{sink}` (--echo-sink, DRIFTMERGE_ECHO_SINK); there are {}, `tunnel:HOST/SINK` for one of \
+             another machine, and `null` where the far end is heard elsewhere",
             present.sinks.join(", ")
         )));
     }
@@ -267,13 +269,21 @@ fn wanted<'a>(
         )));
     }
     let kind = match (planned, config.route) {
+        (Planned::Load, Route::Pipewire) => {
+            return Err(Failure::Usage(
+                "`load` leaves the merge in the server that runs already; route pipewire needs `driftmerge run`, or the \
+                 file that `driftmerge plan --route pipewire` prints"
+                    .into(),
+            ));
+        }
         (Planned::Load, _) => Kind::InServer { ladspa: library, controls: config.controls() },
         (Planned::Run, Route::Direct) => Kind::Direct,
         (Planned::Run, Route::Loopback) => Kind::Loopback,
+        (Planned::Run, Route::Pipewire) => Kind::Beside,
     };
-    if kind != Kind::Direct && mics.len() != 2 {
+    if !matches!(kind, Kind::Direct | Kind::Beside) && mics.len() != 2 {
         return Err(Failure::Usage(format!(
-            "{} microphones were given; more than 2 are merged by `driftmerge run --route direct` alone",
+            "{} microphones were given; more than 2 are merged by `driftmerge run` with route direct or pipewire alone",
             mics.len()
         )));
     }

@@ -4,8 +4,10 @@
 //! (`watch`): a microphone that goes away is looked for again, a server that goes away is waited for, and the graph
 //! is made anew. The plugin runs in the merger's thread all the while, so that what it has learnt outlives both.
 
+use super::child::Kept;
 use super::control::{Answer, Control, Order, Other, Request, Status};
-use super::far_end::FarEnd;
+use super::far_end;
+use super::native;
 use super::session::{Link, Session};
 use super::watch::Watch;
 use super::{find_mic, find_mics, wanted, wanted_echo};
@@ -61,6 +63,9 @@ pub fn stop_on_signals() -> Result<Arc<AtomicBool>, Failure> {
 /// # Errors
 /// As [`run`].
 pub fn run_until(config: &Config, stop: &AtomicBool) -> Result<Learnt, Failure> {
+    if config.route == Route::Pipewire {
+        return native::run_until(config, stop).map(|()| Learnt { meters: Vec::new() });
+    }
     let bundle = host::find_bundle(config.bundle.as_deref())?;
     let plugins: Result<Vec<Hosted>, _> =
         config.microphones.iter().skip(1).map(|_| Hosted::load(&bundle, f64::from(config.rate_hz))).collect();
@@ -69,7 +74,7 @@ pub fn run_until(config: &Config, stop: &AtomicBool) -> Result<Learnt, Failure> 
     let present = pulse::survey(&mut connection)?;
     let service = Service::new(config, find_mics(config, &present)?, wanted_echo(config, &present)?, stop);
     let (mut link, inputs, output) = Link::new(config, service.mics.len());
-    let far_end = FarEnd::new(config, service.graph(&service.mics)?.far_sink())?;
+    let far_end = far_end::receiver(config, &service.graph(&service.mics)?.far_sink())?;
     let mut session = Session::open(&service, connection, &vec![0; service.mics.len()])?;
     let snapshots = service.learnt_before();
     let stages = plugins.into_iter().zip(snapshots).map(|(plugin, snapshot)| StageStart { plugin, snapshot }).collect();
@@ -94,6 +99,18 @@ pub fn run_until(config: &Config, stop: &AtomicBool) -> Result<Learnt, Failure> 
     ended.map(|()| Learnt { meters })
 }
 
+/// Under what is kept what is learnt about `mics`.
+pub(super) fn state_key(config: &Config, mics: &[Mic]) -> state::Key {
+    // Loopbacks have delays of their own: a lag learnt there says nothing about the direct route.
+    let way = match config.route {
+        Route::Direct => "",
+        Route::Loopback => "loopback:",
+        Route::Pipewire => "pipewire:",
+    };
+    let microphones = mics.iter().map(|mic| format!("{way}{}", mic.label)).collect();
+    state::Key { microphones, rate_hz: config.rate_hz }
+}
+
 /// What stays the same while the service runs.
 pub(super) struct Service<'a> {
     pub config: &'a Config,
@@ -109,11 +126,8 @@ pub(super) struct Service<'a> {
 
 impl<'a> Service<'a> {
     fn new(config: &'a Config, mics: Vec<Mic>, echo: Option<Echo>, stop: &'a AtomicBool) -> Self {
-        // The server's loopbacks have delays of their own: a lag learnt there says nothing about the direct route.
-        let way = if config.route == Route::Loopback { "loopback:" } else { "" };
         let labels: Vec<String> = mics.iter().map(|mic| mic.label.clone()).collect();
-        let microphones = labels.iter().map(|label| format!("{way}{label}")).collect();
-        let key = state::Key { microphones, rate_hz: config.rate_hz };
+        let key = state_key(config, &mics);
         Self { config, mics, labels, echo, stop, key }
     }
 
@@ -124,7 +138,7 @@ impl<'a> Service<'a> {
         link: &mut Link,
         merger: &mut Merger,
         mut control: Option<&mut Control>,
-        mut far_end: Option<FarEnd>,
+        mut far_end: Option<Kept>,
     ) -> Result<(), Failure> {
         let mut watch = Watch::new();
         let mut config = self.config.clone();

@@ -39,7 +39,13 @@ pub(super) struct Link {
 
 impl Link {
     pub fn new(config: &Config, mics: usize) -> (Self, Vec<HeapCons<f32>>, HeapProd<f32>) {
-        let ring = || HeapRb::<f32>::new((RING_S * f64::from(config.rate_hz)) as usize).split();
+        let ring = || {
+            let mut ring = HeapRb::<f32>::new((RING_S * f64::from(config.rate_hz)) as usize);
+            // Written once from end to end: its memory is there from the start, not fetched when the machine stumbles.
+            ring.push_iter(&mut std::iter::repeat(0.0));
+            ring.clear();
+            ring.split()
+        };
         let (inputs, theirs) = (0..mics).map(|_| ring()).unzip();
         let (out, output) = ring();
         (Self { inputs, output }, theirs, out)
@@ -289,7 +295,7 @@ impl Service<'_> {
     /// The source of stream `i`: a microphone's own, or both as one.
     fn recorded(&self, graph: &Graph, i: usize) -> String {
         match self.config.route {
-            Route::Direct => graph.recorded(i),
+            Route::Direct | Route::Pipewire => graph.recorded(i),
             Route::Loopback => format!("{}.monitor", graph.in_sink()),
         }
     }
@@ -309,7 +315,7 @@ impl Service<'_> {
 }
 
 /// Takes the graph `name` away from the server.
-fn take_away(connection: &mut Connection, name: &str) -> Result<(), PulseError> {
+pub(super) fn take_away(connection: &mut Connection, name: &str) -> Result<(), PulseError> {
     let present = pulse::survey(connection)?;
     default_source::give_back(connection, &present, name)?;
     let steps: Vec<Step> = plan::ours(&present, Some(name)).into_iter().cloned().map(Step::Unload).collect();

@@ -13,7 +13,7 @@ const METER_LOOK: Duration = Duration::from_millis(50);
 /// How often the line on a terminal is written.
 const LINE: Duration = Duration::from_millis(500);
 /// How often the service manager is told that all is well.
-const HEARTBEAT: Duration = Duration::from_secs(5);
+pub(super) const HEARTBEAT: Duration = Duration::from_secs(5);
 /// How often what was learnt is kept.
 const KEEP: Duration = Duration::from_secs(60);
 /// A change of the lag that is told as a jump, ms, and the time in which it happens: drift alone takes longer.
@@ -43,7 +43,7 @@ pub(super) struct Watch {
 }
 
 /// Tells the service manager, where there is one that listens.
-fn tell_manager(state: NotifyState) {
+pub(super) fn tell_manager(state: NotifyState) {
     // Without one this does nothing; that one does not listen is its own trouble.
     let _ = sd_notify::notify(&[state]);
 }
