@@ -16,7 +16,8 @@ use hound::{SampleFormat, WavReader};
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
-use crate::two_clocks::Pair;
+use crate::entry::{Driver, Entry};
+use crate::two_clocks::{Four, Pair};
 
 /// The plugin's URI.
 pub const URI: &str = "urn:driftmerge:merge";
@@ -71,6 +72,101 @@ impl Settings {
         let (out, status) = pair.merged(&self.controls());
         assert_ne!(status.state, State::Searching, "the engine locks on this sound: {status:?}");
         out
+    }
+}
+
+/// One of the plugins, and sound for it: for hosts that are shown all of them.
+pub struct Trial {
+    /// Its URI.
+    pub uri: &'static str,
+    /// Its LADSPA label.
+    pub label: &'static str,
+    /// Its ports.
+    pub layout: &'static Layout,
+    /// Sample rate, Hz.
+    pub rate_hz: u32,
+    /// What it hears, an input each.
+    pub sounds: Vec<Vec<f32>>,
+    entry: Entry,
+}
+
+impl Trial {
+    /// The plugin of two microphones.
+    pub fn merge() -> Self {
+        Self::new(Entry::Lv2, URI, "driftmerge", Pair::short())
+    }
+
+    /// The plugin of four microphones.
+    pub fn merge4() -> Self {
+        let Four { rate_hz, sounds, .. } = Four::speech(4.0, 20.0);
+        let pair = Pair { rate_hz, a: vec![], b: vec![] };
+        Self { sounds, ..Self::new(Entry::Lv2Merge4, "urn:driftmerge:merge4", "driftmerge_merge4", pair) }
+    }
+
+    /// The plugin that does not mix.
+    pub fn align() -> Self {
+        Self::new(Entry::Lv2Align, "urn:driftmerge:align", "driftmerge_align", Pair::short())
+    }
+
+    /// All of them.
+    pub fn all() -> [Self; 3] {
+        [Self::merge(), Self::merge4(), Self::align()]
+    }
+
+    fn new(entry: Entry, uri: &'static str, label: &'static str, pair: Pair) -> Self {
+        let layout = entry.layout();
+        Self { uri, label, layout, rate_hz: pair.rate_hz, sounds: vec![pair.a, pair.b], entry }
+    }
+
+    /// The controls in which the settings differ from the defaults: symbol, index and value, as this plugin has them.
+    pub fn changed(&self) -> Vec<(&'static str, usize, f32)> {
+        let place = |(symbol, _, value): (&'static str, usize, f32)| {
+            let index = self.layout.controls.iter().position(|port| port.symbol == symbol)?;
+            Some((symbol, index, value.clamp(self.layout.controls[index].min, self.layout.controls[index].max)))
+        };
+        CHANGED.into_iter().filter_map(place).collect()
+    }
+
+    /// Writes all microphones as `name`: a sound file.
+    pub fn write(&self, workshop: &Workshop, name: &str) -> PathBuf {
+        let sounds: Vec<&[f32]> = self.sounds.iter().map(Vec::as_slice).collect();
+        workshop.write(name, self.rate_hz, &sounds)
+    }
+
+    /// The same after `frames` of silence.
+    #[must_use]
+    pub fn after_silence(&self, frames: usize) -> Self {
+        let later = |sound: &Vec<f32>| [&vec![0.0; frames], &sound[..]].concat();
+        Self { sounds: self.sounds.iter().map(later).collect(), ..*self }
+    }
+
+    /// What the plugin's C functions give when called directly, on every output; tests of their own hold these against the
+    /// engine.
+    pub fn expected(&self) -> Vec<Vec<f32>> {
+        self.expected_after(0)
+    }
+
+    /// The same where the host runs the plugin on `silence` frames of nothing before it sets the controls.
+    pub fn expected_after(&self, silence: usize) -> Vec<Vec<f32>> {
+        let mut driver = Driver::new(self.entry, self.rate_hz).expect("the rate is good");
+        driver.connect_controls();
+        if silence > 0 {
+            driver.activate();
+            let nothing = vec![0.0; silence];
+            driver.process_all(&vec![&nothing[..]; self.sounds.len()], &[512]);
+        }
+        for (symbol, _, value) in self.changed() {
+            driver.set(symbol, value);
+        }
+        if silence == 0 {
+            driver.activate();
+        }
+        let sounds: Vec<&[f32]> = self.sounds.iter().map(Vec::as_slice).collect();
+        let outs = driver.process_all(&sounds, &[512]);
+        for meter in self.layout.meters.iter().filter(|meter| meter.symbol.starts_with("state")) {
+            assert!(driver.meter(meter.symbol) >= 1.0, "{} locks on this sound: {:?}", self.uri, driver.meters());
+        }
+        outs
     }
 }
 
