@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use driftmerge_dsp::params::{CONTROLS, Port};
 use driftmerge_dsp::{Controls, State};
-use driftmerge_plugin::layout::Layout;
+use driftmerge_plugin::layout::{Layout, Sound};
 use hound::{SampleFormat, WavReader};
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
@@ -75,12 +75,10 @@ impl Settings {
     }
 }
 
-/// One of the plugins, and sound for it: for hosts that are shown all of them.
+/// One of the plugins, sound for it, and [`Settings`] as far as it has them: for hosts that are shown all of them.
 pub struct Trial {
-    /// Its URI.
-    pub uri: &'static str,
-    /// Its LADSPA label.
-    pub label: &'static str,
+    /// URI or LADSPA label.
+    pub name: &'static str,
     /// Its ports.
     pub layout: &'static Layout,
     /// Sample rate, Hz.
@@ -91,31 +89,30 @@ pub struct Trial {
 }
 
 impl Trial {
-    /// The plugin of two microphones.
-    pub fn merge() -> Self {
-        Self::new(Entry::Lv2, URI, "driftmerge", Pair::short())
+    /// The LV2 plugins.
+    pub fn uris() -> [Self; 3] {
+        let names = [URI, "urn:driftmerge:merge4", "urn:driftmerge:align"];
+        let entries = [Entry::Lv2, Entry::Lv2Merge4, Entry::Lv2Align];
+        [0, 1, 2].map(|i| Self::new(entries[i], names[i]))
     }
 
-    /// The plugin of four microphones.
-    pub fn merge4() -> Self {
-        let Four { rate_hz, sounds, .. } = Four::speech(4.0, 20.0);
-        let pair = Pair { rate_hz, a: vec![], b: vec![] };
-        Self { sounds, ..Self::new(Entry::Lv2Merge4, "urn:driftmerge:merge4", "driftmerge_merge4", pair) }
+    /// The LADSPA labels.
+    pub fn labels() -> [Self; 4] {
+        let names = ["driftmerge", "driftmerge_dual", "driftmerge_merge4", "driftmerge_align"];
+        let entries = [Entry::Ladspa, Entry::LadspaDual, Entry::LadspaMerge4, Entry::LadspaAlign];
+        [0, 1, 2, 3].map(|i| Self::new(entries[i], names[i]))
     }
 
-    /// The plugin that does not mix.
-    pub fn align() -> Self {
-        Self::new(Entry::Lv2Align, "urn:driftmerge:align", "driftmerge_align", Pair::short())
-    }
-
-    /// All of them.
-    pub fn all() -> [Self; 3] {
-        [Self::merge(), Self::merge4(), Self::align()]
-    }
-
-    fn new(entry: Entry, uri: &'static str, label: &'static str, pair: Pair) -> Self {
+    fn new(entry: Entry, name: &'static str) -> Self {
         let layout = entry.layout();
-        Self { uri, label, layout, rate_hz: pair.rate_hz, sounds: vec![pair.a, pair.b], entry }
+        let (rate_hz, sounds) = if layout.ins.len() == 2 {
+            let pair = Pair::short();
+            (pair.rate_hz, vec![pair.a, pair.b])
+        } else {
+            let four = Four::speech(4.0, 20.0);
+            (four.rate_hz, four.sounds)
+        };
+        Self { name, layout, rate_hz, sounds, entry }
     }
 
     /// The controls in which the settings differ from the defaults: symbol, index and value, as this plugin has them.
@@ -129,8 +126,7 @@ impl Trial {
 
     /// Writes all microphones as `name`: a sound file.
     pub fn write(&self, workshop: &Workshop, name: &str) -> PathBuf {
-        let sounds: Vec<&[f32]> = self.sounds.iter().map(Vec::as_slice).collect();
-        workshop.write(name, self.rate_hz, &sounds)
+        workshop.write(name, self.rate_hz, &self.slices())
     }
 
     /// The same after `frames` of silence.
@@ -140,33 +136,46 @@ impl Trial {
         Self { sounds: self.sounds.iter().map(later).collect(), ..*self }
     }
 
-    /// What the plugin's C functions give when called directly, on every output; tests of their own hold these against the
-    /// engine.
+    /// What the engine makes of it, on every output. With one engine that mixes, the engine is asked itself. Otherwise the
+    /// plugin's C functions are, called directly; tests of their own hold these against the engine.
     pub fn expected(&self) -> Vec<Vec<f32>> {
-        self.expected_after(0)
+        if self.layout.links() == 1 && self.layout.sound == Sound::Merged {
+            let [a, b] = [0, 1].map(|i| self.sounds[i].clone());
+            let merged = Settings::default().merged(&Pair { rate_hz: self.rate_hz, a, b });
+            return vec![merged; self.layout.outs.len()];
+        }
+        self.played(Driver::ready(self.entry, self.rate_hz))
     }
 
     /// The same where the host runs the plugin on `silence` frames of nothing before it sets the controls.
     pub fn expected_after(&self, silence: usize) -> Vec<Vec<f32>> {
-        let mut driver = Driver::new(self.entry, self.rate_hz).expect("the rate is good");
-        driver.connect_controls();
-        if silence > 0 {
-            driver.activate();
-            let nothing = vec![0.0; silence];
-            driver.process_all(&vec![&nothing[..]; self.sounds.len()], &[512]);
+        let mut driver = Driver::ready(self.entry, self.rate_hz);
+        let nothing = vec![0.0; silence];
+        driver.process_all(&vec![&nothing[..]; self.sounds.len()], &[512]);
+        self.played(driver)
+    }
+
+    /// Demands that a host has written what the engine gives, sample by sample, a channel for each output.
+    pub fn assert_written(&self, workshop: &Workshop, name: &str) {
+        for (channel, engine) in self.expected().iter().enumerate() {
+            assert_same(&workshop.read(name, channel), engine);
         }
+    }
+
+    /// What comes out of an instance with the settings.
+    fn played(&self, mut driver: Driver) -> Vec<Vec<f32>> {
         for (symbol, _, value) in self.changed() {
             driver.set(symbol, value);
         }
-        if silence == 0 {
-            driver.activate();
-        }
-        let sounds: Vec<&[f32]> = self.sounds.iter().map(Vec::as_slice).collect();
-        let outs = driver.process_all(&sounds, &[512]);
+        let outs = driver.process_all(&self.slices(), &[512]);
         for meter in self.layout.meters.iter().filter(|meter| meter.symbol.starts_with("state")) {
-            assert!(driver.meter(meter.symbol) >= 1.0, "{} locks on this sound: {:?}", self.uri, driver.meters());
+            assert!(driver.meter(meter.symbol) >= 1.0, "{} locks on this sound: {:?}", self.name, driver.meters());
         }
         outs
+    }
+
+    fn slices(&self) -> Vec<&[f32]> {
+        self.sounds.iter().map(Vec::as_slice).collect()
     }
 }
 

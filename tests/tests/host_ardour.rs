@@ -131,14 +131,15 @@ fn what_ardour_bounces_is_what_the_engine_gives() {
     /// Ardour's gains rise from nothing at first, which takes a tenth of a second: in silence.
     const SILENCE: usize = 4000;
 
-    let (workshop, trials) = (Workshop::new(), Trial::all().map(|trial| trial.after_silence(SILENCE)));
+    let (workshop, trials) = (Workshop::new(), Trial::uris().map(|trial| trial.after_silence(SILENCE)));
+    let short = |trial: &Trial| trial.name.rsplit(':').next().expect("a part");
     let table = |trial: &Trial| {
         for (i, sound) in trial.sounds.iter().enumerate() {
             let samples: Vec<u8> = sound.iter().flat_map(|x| x.to_le_bytes()).collect();
-            std::fs::write(workshop.path(&format!("{}-{}", trial.label, i + 1)), samples).expect("it can be written");
+            std::fs::write(workshop.path(&format!("{}-{}", short(trial), i + 1)), samples).expect("it can be written");
         }
         let controls: Vec<_> = trial.changed().iter().map(|(_, i, value)| format!("[{i}] = {value}")).collect();
-        let (uri, label, ins, frames) = (trial.uri, trial.label, trial.sounds.len(), trial.sounds[0].len());
+        let (uri, label, ins, frames) = (trial.name, short(trial), trial.sounds.len(), trial.sounds[0].len());
         let controls = controls.join(", ");
         format!("{{ uri = '{uri}', label = '{label}', ins = {ins}, frames = {frames}, controls = {{ {controls} }} }}")
     };
