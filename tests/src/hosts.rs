@@ -3,7 +3,6 @@
 use crate::wait::ended_within;
 use std::fs::File;
 use std::io::Write;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::OnceLock;
@@ -343,16 +342,6 @@ impl Drop for Background {
             let _ = self.child.kill();
             let _ = self.child.wait();
         }
-    }
-}
-
-/// Does `job` up to three times until it succeeds: on a busy machine `PipeWire` may miss a period, and the sound then is not
-/// what was played, which is no fault of the plugin's; and its session manager sometimes makes none of the links it is
-/// asked for. (JACK needs no second attempt: running free, it waits for everyone.)
-pub fn in_three_attempts(job: impl Fn()) {
-    let succeeds = || catch_unwind(AssertUnwindSafe(&job)).is_ok();
-    if !succeeds() && !succeeds() {
-        job();
     }
 }
 
