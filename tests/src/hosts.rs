@@ -3,7 +3,6 @@
 use crate::wait::ended_within;
 use std::fs::File;
 use std::io::Write;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::OnceLock;
@@ -11,12 +10,13 @@ use std::time::{Duration, Instant};
 
 use driftmerge_dsp::params::{CONTROLS, Port};
 use driftmerge_dsp::{Controls, State};
-use driftmerge_plugin::layout::Layout;
+use driftmerge_plugin::layout::{Layout, Sound};
 use hound::{SampleFormat, WavReader};
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
-use crate::two_clocks::Pair;
+use crate::entry::{Driver, Entry};
+use crate::two_clocks::{Four, Pair};
 
 /// The plugin's URI.
 pub const URI: &str = "urn:driftmerge:merge";
@@ -71,6 +71,110 @@ impl Settings {
         let (out, status) = pair.merged(&self.controls());
         assert_ne!(status.state, State::Searching, "the engine locks on this sound: {status:?}");
         out
+    }
+}
+
+/// One of the plugins, sound for it, and [`Settings`] as far as it has them: for hosts that are shown all of them.
+pub struct Trial {
+    /// URI or LADSPA label.
+    pub name: &'static str,
+    /// Its ports.
+    pub layout: &'static Layout,
+    /// Sample rate, Hz.
+    pub rate_hz: u32,
+    /// What it hears, an input each.
+    pub sounds: Vec<Vec<f32>>,
+    entry: Entry,
+}
+
+impl Trial {
+    /// The LV2 plugins.
+    pub fn uris() -> [Self; 3] {
+        let names = [URI, "urn:driftmerge:merge4", "urn:driftmerge:align"];
+        let entries = [Entry::Lv2, Entry::Lv2Merge4, Entry::Lv2Align];
+        [0, 1, 2].map(|i| Self::new(entries[i], names[i]))
+    }
+
+    /// The LADSPA labels.
+    pub fn labels() -> [Self; 4] {
+        let names = ["driftmerge", "driftmerge_dual", "driftmerge_merge4", "driftmerge_align"];
+        let entries = [Entry::Ladspa, Entry::LadspaDual, Entry::LadspaMerge4, Entry::LadspaAlign];
+        [0, 1, 2, 3].map(|i| Self::new(entries[i], names[i]))
+    }
+
+    fn new(entry: Entry, name: &'static str) -> Self {
+        let layout = entry.layout();
+        let (rate_hz, sounds) = if layout.ins.len() == 2 {
+            let pair = Pair::short();
+            (pair.rate_hz, vec![pair.a, pair.b])
+        } else {
+            let four = Four::speech(4.0, 20.0);
+            (four.rate_hz, four.sounds)
+        };
+        Self { name, layout, rate_hz, sounds, entry }
+    }
+
+    /// The controls in which the settings differ from the defaults: symbol, index and value, as this plugin has them.
+    pub fn changed(&self) -> Vec<(&'static str, usize, f32)> {
+        let place = |(symbol, _, value): (&'static str, usize, f32)| {
+            let index = self.layout.controls.iter().position(|port| port.symbol == symbol)?;
+            Some((symbol, index, value.clamp(self.layout.controls[index].min, self.layout.controls[index].max)))
+        };
+        CHANGED.into_iter().filter_map(place).collect()
+    }
+
+    /// Writes all microphones as `name`: a sound file.
+    pub fn write(&self, workshop: &Workshop, name: &str) -> PathBuf {
+        workshop.write(name, self.rate_hz, &self.slices())
+    }
+
+    /// The same after `frames` of silence.
+    #[must_use]
+    pub fn after_silence(&self, frames: usize) -> Self {
+        let later = |sound: &Vec<f32>| [&vec![0.0; frames], &sound[..]].concat();
+        Self { sounds: self.sounds.iter().map(later).collect(), ..*self }
+    }
+
+    /// What the engine makes of it, on every output. With one engine that mixes, the engine is asked itself. Otherwise the
+    /// plugin's C functions are, called directly; tests of their own hold these against the engine.
+    pub fn expected(&self) -> Vec<Vec<f32>> {
+        if self.layout.links() == 1 && self.layout.sound == Sound::Merged {
+            let [a, b] = [0, 1].map(|i| self.sounds[i].clone());
+            let merged = Settings::default().merged(&Pair { rate_hz: self.rate_hz, a, b });
+            return vec![merged; self.layout.outs.len()];
+        }
+        self.played(Driver::ready(self.entry, self.rate_hz))
+    }
+
+    /// The same where the host runs the plugin on `silence` frames of nothing before it sets the controls.
+    pub fn expected_after(&self, silence: usize) -> Vec<Vec<f32>> {
+        let mut driver = Driver::ready(self.entry, self.rate_hz);
+        let nothing = vec![0.0; silence];
+        driver.process_all(&vec![&nothing[..]; self.sounds.len()], &[512]);
+        self.played(driver)
+    }
+
+    /// Demands that a host has written what the engine gives, sample by sample, a channel for each output.
+    pub fn assert_written(&self, workshop: &Workshop, name: &str) {
+        for (channel, engine) in self.expected().iter().enumerate() {
+            assert_same(&workshop.read(name, channel), engine);
+        }
+    }
+
+    /// What comes out of an instance with the settings.
+    fn played(&self, mut driver: Driver) -> Vec<Vec<f32>> {
+        for (symbol, _, value) in self.changed() {
+            driver.set(symbol, value);
+        }
+        let outs = driver.process_all(&self.slices(), &[512]);
+        for meter in self.layout.meters.iter().filter(|meter| meter.symbol.starts_with("state")) {
+            assert!(driver.meter(meter.symbol) >= 1.0, "{} locks on this sound: {:?}", self.name, driver.meters());
+        }
+        outs
+    }
+
+    fn slices(&self) -> Vec<&[f32]> {
+        self.sounds.iter().map(Vec::as_slice).collect()
     }
 }
 
@@ -238,16 +342,6 @@ impl Drop for Background {
             let _ = self.child.kill();
             let _ = self.child.wait();
         }
-    }
-}
-
-/// Does `job` up to three times until it succeeds: on a busy machine `PipeWire` may miss a period, and the sound then is not
-/// what was played, which is no fault of the plugin's; and its session manager sometimes makes none of the links it is
-/// asked for. (JACK needs no second attempt: running free, it waits for everyone.)
-pub fn in_three_attempts(job: impl Fn()) {
-    let succeeds = || catch_unwind(AssertUnwindSafe(&job)).is_ok();
-    if !succeeds() && !succeeds() {
-        job();
     }
 }
 

@@ -4,7 +4,10 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-use crate::hosts::{Background, Settings, Workshop, assert_same, succeed};
+use driftmerge_dsp::{Controls, Engine};
+use driftmerge_plugin::guard::FlushDenormals;
+
+use crate::hosts::{Background, Settings, Workshop, succeed};
 use crate::two_clocks::Pair;
 
 /// The private server, stopped when dropped.
@@ -13,8 +16,15 @@ pub struct PipeWire<'a> {
     _session: Background,
 }
 
-/// The daemons in a session bus of their own, until the standard input ends.
-const SESSION: &str = "pipewire & A=$!; wireplumber & B=$!; pipewire-pulse & C=$!; read -r _; kill $A $B $C; wait";
+/// The daemons in a session bus of their own, until the standard input ends. Whoever finds no PipeWire ends at once, so
+/// that the others are started when it answers: the session manager, and then what asks for its links.
+const SESSION: &str = "pipewire & A=$!
+until pw-cli info 0 >/dev/null 2>&1; do kill -0 $A || exit; done
+wireplumber & B=$!
+pipewire-pulse & C=$!
+read -r _
+kill $A $B $C
+wait";
 
 impl<'a> PipeWire<'a> {
     /// Starts it at `rate_hz`, with the given configuration files beside its own.
@@ -51,6 +61,18 @@ impl<'a> PipeWire<'a> {
         String::from_utf8_lossy(&output.stdout).lines().map(str::to_owned).collect()
     }
 
+    /// Whether a node of that name takes part in the graph.
+    pub fn runs(&self, node: &str) -> bool {
+        let output = succeed(&mut self.command("pw-dump"));
+        let objects: serde_json::Value = serde_json::from_slice(&output.stdout).expect("it is JSON");
+        objects.as_array().is_some_and(|objects| {
+            objects
+                .iter()
+                .map(|object| &object["info"])
+                .any(|info| info["props"]["node.name"] == node && info["state"] == "running")
+        })
+    }
+
     /// The links there are, as `pw-link -l` shows them.
     pub fn links(&self) -> String {
         String::from_utf8_lossy(&succeed(self.command("pw-link").arg("-l")).stdout).into_owned()
@@ -84,34 +106,52 @@ impl<'a> PipeWire<'a> {
 /// Demands that what was recorded while the pair was played is what the engine makes of it, sample by sample.
 ///
 /// How many frames of silence the plugin heard before is seen in the recording, but for those that it heard before the
-/// recording began. The engine knows the difference: it works in steps that it counts from the first frame.
+/// recording began, or the recorder before it. The engine knows the difference: it works in steps that it counts from the
+/// first frame, the slowest of them more than a second long.
 pub fn assert_same_after_silence(recording: &[f32], pair: &Pair, settings: &Settings) {
-    /// Frames by which the silences differ that are tried, and how many either way: near ones closely, then by the
-    /// server's usual period.
-    const STEPS: [(usize, usize); 2] = [(64, 50), (256, 150)];
+    /// By what the silences differ that are tried, frames: the server's periods are multiples of it.
+    const STEP: usize = 64;
+    /// By how much they differ at most, s: on a busy machine seconds may pass between the two.
+    const MOST_S: usize = 12;
     /// A player leaves out the rest of a file that does not fill its block, frames.
     const BLOCK: usize = 1024;
 
-    let controls = settings.controls();
-    let engine_after = |silence: usize, pair: &Pair| {
-        let (mut engine, _) = pair.after_silence(silence).merged(&controls);
-        engine.drain(..silence);
-        engine
-    };
     let first_sound = |sound: &[f32]| sound.iter().position(|x| *x != 0.0).expect("it is not silent");
     let seen = first_sound(recording) - first_sound(&settings.merged(pair));
     let frames = pair.a.len() - BLOCK;
     assert!(recording.len() >= seen + frames, "nearly all of it was recorded");
     let host = &recording[seen..seen + frames];
 
-    let beginning = pair.part(0.0, 1.5);
-    let steps = STEPS.iter().flat_map(|(frames, count)| (0..*count).map(move |step| step * frames));
-    let silences = steps.flat_map(|step| [seen + step, seen.saturating_sub(step)]);
-    let mut silences = silences.filter(|silence| engine_after(*silence, &beginning) == host[..beginning.a.len()]);
-    let first = silences.next().expect("after some silence the engine begins as the host does");
-    // Several may begin alike: the slowest of the engine's steps take longer than the beginning.
-    let mut silences = std::iter::once(first).chain(silences);
-    if !silences.any(|silence| engine_after(silence, pair)[..frames] == *host) {
-        assert_same(host, &engine_after(first, pair)[..frames]);
+    let steps = (0..MOST_S * pair.rate_hz as usize).step_by(STEP);
+    let mut silences = steps.flat_map(|step| [Some(seen + step), seen.checked_sub(step)]).flatten();
+    let agree = |silence| agreeing_after(silence, pair, settings, host);
+    let mut best = (0, 0);
+    let found = silences.any(|silence| {
+        best = best.max((agree(silence), silence));
+        best.0 == frames
+    });
+    assert!(found, "only {} of {frames} frames agree, after {} of silence; {seen} were recorded", best.0, best.1);
+}
+
+/// How many frames of `host` are those that the engine gives for the pair after `silence` frames of nothing.
+fn agreeing_after(silence: usize, pair: &Pair, settings: &Settings, host: &[f32]) -> usize {
+    /// Frames after which it is seen whether to go on.
+    const PART: usize = 1000;
+
+    let _flush = FlushDenormals::new();
+    let mut engine = Engine::new(f64::from(pair.rate_hz), &Controls::default()).expect("the rate is good");
+    engine.set_controls(&settings.controls());
+    let mut out = vec![0.0; silence.max(PART)];
+    let nothing = vec![0.0; silence];
+    engine.process(&nothing, &nothing, &mut out);
+    let mut agreed = 0;
+    for (part, (a, b)) in host.chunks(PART).zip(pair.a.chunks(PART).zip(pair.b.chunks(PART))) {
+        engine.process(a, b, &mut out);
+        let same = part.iter().zip(&out).take_while(|(host, engine)| host == engine).count();
+        agreed += same;
+        if same < part.len() {
+            break;
+        }
     }
+    agreed
 }

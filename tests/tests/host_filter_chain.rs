@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
-use driftmerge_tests::hosts::{CHANGED, Settings, Workshop, in_three_attempts, succeed};
+use driftmerge_tests::hosts::{CHANGED, Settings, Workshop, succeed};
 use driftmerge_tests::pipewire::{PipeWire, assert_same_after_silence};
 use driftmerge_tests::pulse::wait_until;
 use driftmerge_tests::two_clocks::Pair;
@@ -60,10 +60,10 @@ fn compare(kind: &str) {
 
 #[test]
 fn the_lv2_example_gives_what_the_engine_gives() {
-    in_three_attempts(|| compare("lv2"));
+    compare("lv2");
 }
 
 #[test]
 fn the_ladspa_example_gives_what_the_engine_gives() {
-    in_three_attempts(|| compare("ladspa"));
+    compare("ladspa");
 }

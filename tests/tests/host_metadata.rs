@@ -5,10 +5,12 @@ use std::ffi::{CStr, c_int};
 use std::fs;
 use std::path::PathBuf;
 
-use driftmerge_dsp::params::{CONTROLS, Kind, Port, Unit};
+use driftmerge_dsp::params::{Kind, Port, Unit};
 use driftmerge_plugin::ladspa::{Descriptor, RangeHint, bits, ladspa_descriptor};
 use driftmerge_plugin::layout::{ALIGN, DUAL, Layout, MERGE, MERGE4};
+use driftmerge_plugin::lv2::lv2_descriptor;
 use driftmerge_tests::hosts::{URI, Workshop, bundle, succeed};
+use lv2::lv2_sys::LV2_State_Interface;
 use oxrdf::{NamedOrBlankNode, Term};
 use oxttl::TurtleParser;
 
@@ -17,6 +19,9 @@ const STATE: &str = "http://lv2plug.in/ns/ext/state#";
 const UNITS: &str = "http://lv2plug.in/ns/extensions/units#";
 const PPROPS: &str = "http://lv2plug.in/ns/ext/port-props#";
 const DOAP: &str = "http://usefulinc.com/ns/doap#";
+const FOAF: &str = "http://xmlns.com/foaf/0.1/";
+const URID_MAP: &str = "http://lv2plug.in/ns/ext/urid#map";
+const LOG_LOG: &str = "http://lv2plug.in/ns/ext/log#log";
 const PG: &str = "http://lv2plug.in/ns/ext/port-groups#";
 const PSET: &str = "http://lv2plug.in/ns/ext/presets#";
 const RDF: &str = "http://www.w3.org/1999/02/22-rdf-syntax-ns#";
@@ -180,19 +185,26 @@ fn every_preset_of_the_manifest_sets_controls_of_the_table_within_their_ranges()
         facts.0.iter().filter_map(preset).collect()
     };
     assert_eq!(listed(&manifest), listed(&presets));
-    assert!(listed(&presets).len() >= 5);
+    for (uri, ..) in PLUGINS {
+        let of = |preset: &&String| presets.one(preset, &lv2("appliesTo")) == uri;
+        assert!(listed(&presets).iter().filter(of).count() >= 5, "{uri}");
+    }
     for preset in listed(&presets) {
-        assert_eq!(presets.one(&preset, &lv2("appliesTo")), URI);
-        assert_eq!(manifest.one(&preset, &lv2("appliesTo")), URI);
+        let uri = presets.one(&preset, &lv2("appliesTo"));
+        let (_, _, layout) = PLUGINS.iter().find(|plugin| plugin.0 == uri).expect("one of ours");
+        assert_eq!(manifest.one(&preset, &lv2("appliesTo")), uri);
         assert_eq!(manifest.one(&preset, &rdfs("seeAlso")), "file:///bundle/presets.ttl");
+        let mut unset: BTreeSet<_> = layout.controls.iter().map(|port| port.symbol).collect();
         for node in presets.all(&preset, &lv2("port")) {
             let symbol = presets.one(node, &lv2("symbol"));
-            let port = CONTROLS.iter().find(|port| port.symbol == symbol).expect("a control");
+            let port = layout.controls.iter().find(|port| port.symbol == symbol).expect("a control");
             let value = presets.number(node, &format!("{PSET}value"));
             assert!((port.min..=port.max).contains(&value), "{symbol} {value} of {preset}");
-            let moment = ["enabled", "hold", "reset", "lag_trim"];
-            assert!(!moment.contains(&symbol), "{preset} sets {symbol}, which belongs to the moment");
+            assert!(unset.remove(symbol), "{preset} sets {symbol} twice");
         }
+        // What belongs to the moment is left alone, and nothing else: no preset hangs on what was set before.
+        assert!(unset.is_subset(&["enabled", "hold", "reset", "lag_trim"].into()), "{preset} leaves out {unset:?}");
+        assert!(unset.contains("hold"), "{preset}");
     }
 }
 
@@ -218,7 +230,8 @@ fn lv2info_knows_who_made_each_plugin_its_latency_port_and_its_state() {
         for line in [&latency, state, "The driftmerge developers"] {
             assert!(said.contains(line), "«{line}» in:\n{said}");
         }
-        assert_eq!(said.contains("Two USB microphones"), uri == URI, "the presets are merge's:\n{said}");
+        assert_eq!(said.contains("Four USB microphones"), layout.ins.len() == 4, "each has its presets:\n{said}");
+        assert!(said.contains("Podcast, offline"), "{said}");
         assert!(output.stderr.is_empty(), "{}", String::from_utf8_lossy(&output.stderr));
     }
 }
@@ -233,18 +246,23 @@ fn everything_that_lv2lint_looks_for_is_said_of_every_plugin() {
             assert!(!facts.one(uri, &predicate).is_empty());
         }
         assert_eq!(facts.all(uri, &doap("license")).len(), 2);
+        assert!(facts.all(uri, &doap("license")).iter().all(|license| license.starts_with("https://")));
+        let class = facts.all(uri, &format!("{RDF}type"));
+        assert!(class.contains(&lv2("MixerPlugin")) || class.contains(&lv2("UtilityPlugin")), "{class:?}");
         let project_uri = facts.one(uri, &lv2("project"));
         for predicate in ["name", "shortdesc", "license", "maintainer", "homepage"] {
             assert!(!project.all(project_uri, &doap(predicate)).is_empty(), "{predicate}");
         }
         let page = project.one(project_uri, &doap("homepage")).trim_start_matches("file:///bundle/");
         assert!(bundle().folder().join(page).is_file(), "{page} comes with the bundle");
+        let maintainer = project.one(project_uri, &doap("maintainer"));
+        assert!(!project.one(maintainer, &format!("{FOAF}name")).is_empty());
+        assert_eq!(project.one(maintainer, &format!("{FOAF}homepage")), format!("file:///bundle/{page}"));
         let features = facts.all(uri, &lv2("optionalFeature"));
-        assert!(features.contains(&lv2("hardRTCapable")));
+        let known = [lv2("hardRTCapable"), URID_MAP.into(), LOG_LOG.into(), format!("{STATE}loadDefaultState")];
+        assert_eq!(features.iter().collect::<BTreeSet<_>>(), known.iter().collect());
         assert!(facts.all(uri, &lv2("requiredFeature")).is_empty(), "any host can load it");
-        assert!(!features.contains(&lv2("inPlaceBroken")));
         // A default state that hosts are to load must be there, and the interface that takes it.
-        assert!(features.contains(&format!("{STATE}loadDefaultState")));
         assert_eq!(facts.all(uri, &format!("{STATE}state")).len(), 1);
         assert_eq!(facts.all(uri, &lv2("extensionData")), [format!("{STATE}interface")]);
         assert_eq!(manifest.one(uri, &lv2("binary")), "file:///bundle/driftmerge.so");
@@ -252,11 +270,58 @@ fn everything_that_lv2lint_looks_for_is_said_of_every_plugin() {
         assert!(
             more.contains(&format!("file:///bundle/{file}")) && more.contains(&"file:///bundle/project.ttl".into())
         );
+        let known = ["connectionOptional", "integer", "toggled", "enumeration", "reportsLatency"].map(lv2);
+        let more = ["trigger", "notOnGUI", "notAutomatic", "logarithmic", "expensive"].map(|p| format!("{PPROPS}{p}"));
+        for node in facts.ports(uri) {
+            let properties = facts.all(node, &lv2("portProperty"));
+            assert!(properties.iter().all(|property| known.contains(property) || more.contains(property)));
+            assert!(!facts.one(node, &rdfs("comment")).is_empty());
+        }
         let symbols: BTreeSet<_> = facts.ports(uri).iter().map(|node| facts.one(node, &lv2("symbol"))).collect();
         assert_eq!(symbols.len(), facts.ports(uri).len(), "no symbol is given twice");
         let good = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_';
         assert!(symbols.iter().all(|symbol| symbol.chars().all(good)), "{symbols:?}");
     }
+}
+
+#[test]
+fn the_library_shows_its_two_entries_alone_and_needs_the_c_library_and_that_of_the_compiler() {
+    let library = bundle().folder().join("driftmerge.so");
+    let lines = |command: &str, arguments: &[&str]| -> Vec<String> {
+        let output = succeed(Workshop::new().command(command).args(arguments).arg(&library));
+        String::from_utf8_lossy(&output.stdout).lines().map(str::to_owned).collect()
+    };
+    let names = |arguments: &[&str]| -> Vec<String> {
+        let last = |line: &String| line.split_whitespace().last().expect("a name").to_owned();
+        lines("nm", arguments).iter().map(last).collect()
+    };
+    assert_eq!(names(&["-D", "--defined-only"]), ["ladspa_descriptor", "lv2_descriptor"]);
+    let forks = |name: &String| ["fork", "vfork"].contains(&name.split('@').next().expect("a part"));
+    assert!(!names(&["-D", "--undefined-only"]).iter().any(forks), "it starts no process");
+    for line in lines("readelf", &["-d"]).iter().filter(|line| line.contains("(NEEDED)")) {
+        assert!(["[libc.", "[libm.", "[libgcc_s.", "[ld-linux"].iter().any(|known| line.contains(known)), "{line}");
+    }
+}
+
+#[test]
+fn the_library_hands_out_the_state_interface_and_nothing_that_it_does_not_know() {
+    for (i, (uri, ..)) in PLUGINS.iter().enumerate() {
+        // SAFETY: the library hands out descriptors that stay, and each has a URI.
+        let (descriptor, found) = unsafe {
+            let descriptor = lv2_descriptor(i as u32).as_ref().expect("there are three");
+            (descriptor, CStr::from_ptr(descriptor.URI))
+        };
+        assert_eq!(found.to_str(), Ok(*uri));
+        let extension = descriptor.extension_data.expect("there is an extension");
+        // SAFETY: a C string.
+        assert!(unsafe { extension(c"http://example.org/unknown".as_ptr()) }.is_null());
+        // SAFETY: a C string; what is handed out stays, and is of the type that the standard names.
+        let state = unsafe {
+            extension(c"http://lv2plug.in/ns/ext/state#interface".as_ptr()).cast::<LV2_State_Interface>().as_ref()
+        };
+        assert!(state.is_some_and(|state| state.save.is_some() && state.restore.is_some()));
+    }
+    assert!(lv2_descriptor(PLUGINS.len() as u32).is_null());
 }
 
 /// The LADSPA labels, and what the code has.

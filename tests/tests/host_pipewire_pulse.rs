@@ -2,17 +2,13 @@
 
 use std::time::Duration;
 
-use driftmerge_tests::hosts::{Settings, Workshop, in_three_attempts, succeed};
+use driftmerge_tests::hosts::{Settings, Workshop, succeed};
 use driftmerge_tests::pipewire::{PipeWire, assert_same_after_silence};
 use driftmerge_tests::pulse::wait_until;
 use driftmerge_tests::two_clocks::Pair;
 
 #[test]
 fn the_label_driftmerge_dual_gives_what_the_engine_gives_on_both_channels() {
-    in_three_attempts(compare);
-}
-
-fn compare() {
     let (workshop, pair, settings) = (Workshop::new(), Pair::short(), Settings::default());
     let input = workshop.write_pair("in.wav", &pair);
     let pipewire = PipeWire::start(&workshop, pair.rate_hz, &[]);
