@@ -3,17 +3,20 @@
 use std::fs;
 use std::path::Path;
 use std::process::Command;
+use std::time::Duration;
 
 use driftmerge_dsp::{Controls, Engine};
 use driftmerge_plugin::guard::FlushDenormals;
 
 use crate::hosts::{Background, Settings, Workshop, succeed};
+use crate::pulse::{MICS, Rig};
 use crate::two_clocks::Pair;
+use crate::wait::wait_until;
 
 /// The private server, stopped when dropped.
 pub struct PipeWire<'a> {
     workshop: &'a Workshop,
-    _session: Background,
+    session: Background,
 }
 
 /// The daemons in a session bus of their own, until the standard input ends. Whoever finds no PipeWire ends at once, so
@@ -45,7 +48,12 @@ impl<'a> PipeWire<'a> {
             let mut client = workshop.command("pactl");
             client.args(["--server", &server, "info"]).output().is_ok_and(|output| output.status.success())
         });
-        Self { workshop, _session: session }
+        Self { workshop, session }
+    }
+
+    /// The process whose children the daemons are.
+    pub fn id(&self) -> u32 {
+        self.session.id()
     }
 
     /// A client's command.
@@ -53,6 +61,31 @@ impl<'a> PipeWire<'a> {
         let mut command = self.workshop.command(program);
         command.env("PULSE_SERVER", format!("unix:{}", self.workshop.path("pulse/native").display()));
         command
+    }
+
+    /// Brings the first two microphones of a PulseAudio here, by tunnels: without a sound card nothing else here has a clock
+    /// of its own.
+    pub fn tunnel_to(&self, rig: &Rig) {
+        for mic in MICS.iter().take(2) {
+            let mut load = self.command("pactl");
+            load.args(["load-module", "module-tunnel-source", &format!("server={}", rig.server.address())]);
+            succeed(load.args([format!("source={mic}"), format!("source_name={mic}"), "channels=1".into()]));
+        }
+        for mic in MICS.iter().take(2) {
+            wait_until("the microphone is there", Duration::from_secs(20), || {
+                self.sources().iter().any(|name| name == mic)
+            });
+        }
+    }
+
+    /// Names of the sources, in alphabetical order.
+    pub fn sources(&self) -> Vec<String> {
+        let output = succeed(self.command("pactl").args(["list", "short", "sources"]));
+        let said = String::from_utf8_lossy(&output.stdout).into_owned();
+        let mut names: Vec<String> =
+            said.lines().filter_map(|line| line.split('\t').nth(1).map(str::to_owned)).collect();
+        names.sort();
+        names
     }
 
     /// Names of the ports that there are.

@@ -24,26 +24,6 @@ const DELAY_B_S: f64 = 0.012;
 const WINDOW_S: f64 = 0.25;
 const LIMIT: Duration = Duration::from_secs(20);
 
-/// Brings both microphones to PipeWire.
-fn plug_in(rig: &Rig, pipewire: &PipeWire) {
-    for mic in MICS.iter().take(2) {
-        let mut load = pipewire.command("pactl");
-        load.args(["load-module", "module-tunnel-source", &format!("server={}", rig.server.address())]);
-        succeed(load.args([format!("source={mic}"), format!("source_name={mic}"), "channels=1".into()]));
-    }
-    for mic in MICS.iter().take(2) {
-        wait_until("the microphone is there", LIMIT, || sources(pipewire).iter().any(|name| name == mic));
-    }
-}
-
-fn sources(pipewire: &PipeWire) -> Vec<String> {
-    let output = succeed(pipewire.command("pactl").args(["list", "short", "sources"]));
-    let said = String::from_utf8_lossy(&output.stdout).into_owned();
-    let mut names: Vec<String> = said.lines().filter_map(|line| line.split('\t').nth(1).map(str::to_owned)).collect();
-    names.sort();
-    names
-}
-
 fn driftmerge(pipewire: &PipeWire, arguments: &[&str]) -> Command {
     let mut command = pipewire.command(program().to_str().expect("a plain path"));
     command.args(arguments);
@@ -78,8 +58,8 @@ fn both_microphones_are_merged_inside_pipewire_and_nothing_is_left_behind() {
     let workshop = Workshop::new();
     let pipewire = PipeWire::start(&workshop, RATE_HZ, &[]);
     let rig = Rig::start(RATE_HZ, CLOCKS_PPM, DELAY_B_S);
-    plug_in(&rig, &pipewire);
-    let before = sources(&pipewire);
+    pipewire.tunnel_to(&rig);
+    let before = pipewire.sources();
 
     let mut running = Running::start(driftmerge(&pipewire, &RUN));
     running.wait_for("merging `mic_a`, `mic_b`", LIMIT);
@@ -91,14 +71,14 @@ fn both_microphones_are_merged_inside_pipewire_and_nothing_is_left_behind() {
 
     kill_process(child_of(&running), Signal::KILL).expect("it runs");
     running.wait_for("it is started again in", LIMIT);
-    wait_until("the source is back", LIMIT, || sources(&pipewire).iter().any(|name| name == "driftmerge"));
+    wait_until("the source is back", LIMIT, || pipewire.sources().iter().any(|name| name == "driftmerge"));
 
     running.stop(Signal::KILL);
-    wait_until("the process ends with the program", LIMIT, || sources(&pipewire) == before);
+    wait_until("the process ends with the program", LIMIT, || pipewire.sources() == before);
     let mut running = Running::start(driftmerge(&pipewire, &RUN));
     running.wait_for("merging", LIMIT);
     assert!(running.stop(Signal::TERM).success(), "{}", running.said());
-    wait_until("all is as it was", LIMIT, || sources(&pipewire) == before);
+    wait_until("all is as it was", LIMIT, || pipewire.sources() == before);
 }
 
 #[test]

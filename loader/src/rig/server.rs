@@ -84,6 +84,11 @@ impl Server {
         fs::remove_file(self.socket()).or_else(|e| if e.kind() == io::ErrorKind::NotFound { Ok(()) } else { Err(e) })
     }
 
+    /// The daemon's process, while it runs.
+    pub fn id(&self) -> Option<u32> {
+        self.child.as_ref().map(Child::id)
+    }
+
     /// The value of `PULSE_SERVER` by which clients find it.
     pub fn address(&self) -> String {
         format!("unix:{}", self.socket().display())

@@ -64,6 +64,9 @@ pub(super) struct Session {
     /// Frames received from each by streams that are gone.
     before: Vec<u64>,
     pub player: Player,
+    /// The microphones are kept while nobody records: PipeWire does not run a graph whose only player is stopped, and does not
+    /// tell reliably that a recorder has come.
+    never_rests: bool,
     rate_hz: f64,
     /// One for each microphone after A.
     pub clocks: Vec<Clock>,
@@ -102,6 +105,7 @@ impl Session {
             alive: vec![true; service.mics.len()],
             before: before.to_vec(),
             player,
+            never_rests: present.server.0.contains("PipeWire"),
             rate_hz,
             clocks: vec![Clock::new(rate_hz); service.mics.len() - 1],
             taken_by_a: None,
@@ -193,7 +197,7 @@ impl Session {
 
     /// Lets the microphones go while nobody records the merged source, and takes them again when somebody does.
     fn rest(&mut self, service: &Service, merger: &Merger) -> Result<(), PulseError> {
-        if self.recorded_looked.elapsed() < RECORDED_LOOK {
+        if self.never_rests || self.recorded_looked.elapsed() < RECORDED_LOOK {
             return Ok(());
         }
         self.recorded_looked = Instant::now();
