@@ -227,13 +227,11 @@ fn the_cancellers_are_made_anew_around_a_microphone_that_is_unplugged_and_when_i
     assert_eq!((cancelled(&rig), far(&rig)), (2, true));
     for away in [1, 0] {
         rig.unplug(MICS[away]);
-        wait_until("the other is cancelled alone", Duration::from_secs(5), || cancelled(&rig) == 1 && far(&rig));
-        recorder.take(2.0);
+        wait_until("the other is cancelled alone", LOCK_LIMIT, || cancelled(&rig) == 1 && far(&rig));
         let own = rig.places[1 - away].own.samples();
-        let level_db = level_db(&recorder.take(2.0), own);
-        assert!(level_db > -10.0, "the other is heard at {level_db} dB; it said:\n{}", running.said());
+        wait_until("the other is heard", LOCK_LIMIT, || level_db(&recorder.take(2.0), own) > -10.0);
         rig.plug_in(away, RATE_HZ);
-        wait_until("both are cancelled", Duration::from_secs(5), || cancelled(&rig) == 2 && far(&rig));
+        wait_until("both are cancelled", LOCK_LIMIT, || cancelled(&rig) == 2 && far(&rig));
         recorder.take(2.0);
     }
     assert!(running.stop(Signal::TERM).success());
@@ -290,14 +288,15 @@ impl Drop for Sender {
 #[test]
 fn sound_that_comes_by_rtp_reaches_the_cancellers_and_its_receiver_is_looked_after() {
     let rig = Rig::start(RATE_HZ, 100.0, 0.012);
-    let port = UdpSocket::bind("0.0.0.0:0").and_then(|s| s.local_addr()).expect("a port").port();
+    // Below those that the system gives to whoever asks for any.
+    let taken = (20_000..30_000).find_map(|port| UdpSocket::bind(("0.0.0.0", port)).ok()).expect("a free port");
+    let port = taken.local_addr().expect("it is bound").port();
     let run = |port: u16| {
         let run = ["run", "--mic", MICS[0], "--mic", MICS[1], "--rate", "16000", "--echo-sink", "null", "--echo-rtp"];
         run.map(str::to_owned).into_iter().chain([port.to_string()]).collect::<Vec<String>>()
     };
     let arguments = run(port);
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
-    let taken = UdpSocket::bind(("0.0.0.0", port)).expect("free");
     let output = rig.run_to_end(&arguments);
     let said = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(1), "{said}");

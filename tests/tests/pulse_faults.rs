@@ -87,6 +87,25 @@ fn an_unplugged_microphone_leaves_the_other_heard_and_is_merged_again_when_it_is
 }
 
 #[test]
+fn a_microphone_that_comes_back_300_ms_later_is_merged_again_at_a_longer_latency() {
+    let mut rig = Rig::start(RATE_HZ, 100.0, DELAY_B_S);
+    let mut running = locked(&rig);
+    let mut recorder = Recorder::start(&rig, "driftmerge", RATE_HZ);
+    recorder.take(1.0);
+    rig.unplug(MICS[1]);
+    running.wait_for("is gone", Duration::from_secs(2));
+    rig.places[1].delay_s += 0.3;
+    rig.plug_in(1, RATE_HZ);
+    running.wait_for("came too late for the latency", LOCK_LIMIT);
+    let (a, b) = (&rig.places[0], &rig.places[1]);
+    // Not by the first recorder: it has not been read from while the latency grew.
+    let recording = rig.record("driftmerge", RATE_HZ, 6.0);
+    let windows = measure(&recording, f64::from(RATE_HZ), WINDOW_S, &a.own, &b.own, b.delay_s);
+    assert!(aligned(&windows) > 0.8, "{}\n{}", show(&windows), running.said());
+    assert!(running.stop(Signal::TERM).success());
+}
+
+#[test]
 fn a_microphone_that_stalls_for_2_s_is_replaced_by_the_other_and_merged_again() {
     let rig = Rig::start(RATE_HZ, 100.0, DELAY_B_S);
     let mut running = locked(&rig);

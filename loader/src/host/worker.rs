@@ -34,6 +34,11 @@ const NAP: Duration = Duration::from_millis(5);
 const BLOCK_FRAMES: usize = 128;
 /// How long to wait for the clocks before starting without them.
 const CLOCK_LIMIT: Duration = Duration::from_secs(1);
+/// Behind the lag the plugin needs this much of the delay to read the microphone, ms: half its interpolator, and room for
+/// a slew.
+const READ_ROOM_MS: f32 = 6.0;
+/// How long a microphone has to come too late for the delay before a longer one is chosen, s: the latency is no toy.
+const TOO_LATE_S: f64 = 3.0;
 /// The range in which the port `lag_trim` counts.
 const TRIM_RANGE: i64 = 1 << 25;
 
@@ -46,6 +51,9 @@ struct Stage {
     /// The delay is chosen by the lock.
     auto_delay: bool,
     delay_chosen: bool,
+    /// Frames for which the microphone has come too late for the delay, and how many are too many.
+    late_frames: usize,
+    late_limit_frames: usize,
     pace: Pace,
     /// The streams have to be put side by side before the clocks are followed.
     realign: bool,
@@ -76,9 +84,19 @@ impl Stage {
             }
         }
         plugin.set_controls(&controls);
-        let pace = Pace::new(rate_hz);
-        let meters = Meters::default();
-        Self { plugin, controls, auto_delay, delay_chosen, pace, realign: true, owed_frames: 0, trim_frames: 0, meters }
+        Self {
+            plugin,
+            controls,
+            auto_delay,
+            delay_chosen,
+            late_frames: 0,
+            late_limit_frames: (TOO_LATE_S * rate_hz) as usize,
+            pace: Pace::new(rate_hz),
+            realign: true,
+            owed_frames: 0,
+            trim_frames: 0,
+            meters: Meters::default(),
+        }
     }
 
     /// Tells the plugin that frames of the microphone were taken out (positive) or are put in (negative).
@@ -114,7 +132,8 @@ impl Stage {
         self.plugin.set_controls(&self.controls);
     }
 
-    /// Merges one block and chooses the delay at the first lock. Gives the meters.
+    /// Merges one block and chooses the delay at the first lock, and again where the lag has outgrown it for good: for a
+    /// microphone that came back with longer buffers, say. Gives the meters.
     fn run(&mut self, a: &Block, b: &Block, out: &mut Block) -> [f32; 7] {
         self.plugin.run(a, b, out);
         let values = self.plugin.meters();
@@ -123,8 +142,12 @@ impl Stage {
             self.controls.reset = false;
             self.plugin.set_controls(&self.controls);
         }
-        if !self.delay_chosen && self.meters.locked() {
-            self.delay_chosen = true;
+        let locked = self.meters.locked();
+        let late = locked && self.meters.lag_ms + READ_ROOM_MS > self.controls.delay_ms;
+        self.late_frames = if late { self.late_frames + BLOCK_FRAMES } else { 0 };
+        let outgrown = self.auto_delay && self.late_frames > self.late_limit_frames;
+        if locked && (outgrown || !self.delay_chosen) {
+            (self.delay_chosen, self.late_frames) = (true, 0);
             self.controls.delay_ms = delay_for_lag_ms(f64::from(self.meters.lag_ms));
             self.plugin.set_controls(&self.controls);
         }

@@ -27,6 +27,7 @@ struct Known {
     /// The lag some time ago, ms.
     lag_ms: f32,
     at: Instant,
+    latency_frames: f32,
 }
 
 /// Tells what happens: a line per event in the log, one line that changes on a terminal.
@@ -79,7 +80,7 @@ impl Watch {
             tell_manager(NotifyState::Watchdog);
         }
         let meters = merger.meters();
-        self.known.resize(meters.len(), Known { locked: false, lag_ms: 0.0, at: self.looked });
+        self.known.resize(meters.len(), Known { locked: false, lag_ms: 0.0, at: self.looked, latency_frames: 0.0 });
         for (i, now) in meters.iter().enumerate() {
             self.tell_changes(i, now, &service.labels[i + 1]);
         }
@@ -105,20 +106,29 @@ impl Watch {
         }
     }
 
-    /// Tells of a lock won or lost, and of jumps.
+    /// Tells of a lock won or lost, of jumps, and of a latency that had to grow.
     fn tell_changes(&mut self, i: usize, now: &Meters, name: &str) {
         let known = self.known[i];
         if now.locked() != known.locked {
-            self.known[i] = Known { locked: now.locked(), lag_ms: now.lag_ms, at: Instant::now() };
+            // The latency that the lock chooses comes a block later, and is none that grew.
+            let latency_frames = f32::INFINITY;
+            self.known[i] = Known { locked: now.locked(), lag_ms: now.lag_ms, at: Instant::now(), latency_frames };
             if now.locked() {
                 self.tell(&format!("`{name}` locked: lag {:.3} ms, drift {:.2} ppm", now.lag_ms, now.drift_ppm));
             } else {
                 self.tell(&format!("`{name}` lost its lock, searching"));
             }
         } else if now.locked() && known.at.elapsed() > JUMP_LOOK {
-            self.known[i] = Known { lag_ms: now.lag_ms, at: Instant::now(), ..known };
+            self.known[i] =
+                Known { lag_ms: now.lag_ms, at: Instant::now(), latency_frames: now.latency_frames, ..known };
             if (now.lag_ms - known.lag_ms).abs() > JUMP_MS {
                 self.tell(&format!("the lag of `{name}` jumped from {:.3} to {:.3} ms", known.lag_ms, now.lag_ms));
+            }
+            if now.latency_frames > known.latency_frames {
+                self.tell(&format!(
+                    "`{name}` came too late for the latency, which is now {} frames",
+                    now.latency_frames
+                ));
             }
         }
     }
