@@ -283,7 +283,7 @@ fn wanted<'a>(
     };
     if !matches!(kind, Kind::Direct | Kind::Beside) && mics.len() != 2 {
         return Err(Failure::Usage(format!(
-            "{} microphones were given; more than 2 are merged by `driftmerge run` with route direct or pipewire alone",
+            "{} microphones were given; more than 2 are merged by `driftmerge run` alone, with --route direct or pipewire",
             mics.len()
         )));
     }
