@@ -12,7 +12,8 @@
 //!
 //! A microphone that delivers nothing is replaced by silence, so that the others are still heard. Afterwards the streams
 //! are put side by side again before the clocks are followed further: sound that was late is left out, for silence stood
-//! for it; sound that was lost needs nothing. The plugin is told of neither, since to it the lag is what it was before.
+//! for it; sound that was lost needs nothing. The plugin is told of neither, since to it the lag is what it was before;
+//! but as a server tells times to a millisecond only, what it knows goes for restored until the sound confirms it.
 //!
 //! Per block: no allocation, no lock, no system call. Waiting is done by parking; the thread that fills the rings wakes
 //! this one.
@@ -57,6 +58,10 @@ struct Stage {
     pace: Pace,
     /// The streams have to be put side by side before the clocks are followed.
     realign: bool,
+    /// What was known when they came apart, until it is known anew.
+    known: Option<Snapshot>,
+    /// It goes for restored already.
+    doubted: bool,
     /// Frames of silence that the microphone is still to be held back by.
     owed_frames: usize,
     trim_frames: i64,
@@ -93,10 +98,50 @@ impl Stage {
             late_limit_frames: (TOO_LATE_S * rate_hz) as usize,
             pace: Pace::new(rate_hz),
             realign: true,
+            known: None,
+            doubted: false,
             owed_frames: 0,
             trim_frames: 0,
             meters: Meters::default(),
         }
+    }
+
+    /// The streams are no longer side by side, or not known to be: what was learnt is put aside.
+    fn come_apart(&mut self) {
+        self.realign = true;
+        self.known = self.learnt();
+        self.doubted = false;
+    }
+
+    /// Both deliver, but are not side by side: they are not to be merged. While one is silent the other is heard anyway.
+    fn hear_apart(&mut self) {
+        if !self.doubted {
+            self.doubted = true;
+            self.doubt();
+        }
+    }
+
+    /// The streams are side by side again, to a millisecond or so, for which the server's word is taken: the sound has to
+    /// confirm the lag before both are merged.
+    fn side_by_side(&mut self) {
+        self.realign = false;
+        self.doubt();
+    }
+
+    /// Lets what was known go for restored: the better microphone plays alone until the sound confirms it.
+    fn doubt(&mut self) {
+        if let Some(Err(error)) = self.known.map(|known| self.plugin.restore(&known)) {
+            tracing::warn!("what was learnt before the break is not used: {error}");
+        }
+    }
+
+    /// What was learnt, also while the sound has not confirmed it since the last break.
+    fn learnt(&self) -> Option<Snapshot> {
+        let learnt = self.plugin.snapshot().unwrap_or_else(|error| {
+            tracing::warn!("what was learnt cannot be kept: {error}");
+            None
+        });
+        learnt.or(self.known)
     }
 
     /// Tells the plugin that frames of the microphone were taken out (positive) or are put in (negative).
@@ -126,6 +171,7 @@ impl Stage {
             // It is unset when the plugin has seen it.
             Change::Reset => {
                 self.controls.reset = true;
+                self.known = None;
                 self.delay_chosen = !self.auto_delay;
             }
         }
@@ -143,6 +189,9 @@ impl Stage {
             self.plugin.set_controls(&self.controls);
         }
         let locked = self.meters.locked();
+        if locked && !self.realign {
+            self.known = None;
+        }
         let late = locked && self.meters.lag_ms + READ_ROOM_MS > self.controls.delay_ms;
         self.late_frames = if late { self.late_frames + BLOCK_FRAMES } else { 0 };
         let outgrown = self.auto_delay && self.late_frames > self.late_limit_frames;
@@ -217,12 +266,8 @@ impl Worker {
         let mut before_s = 0.0;
         let mut kept = Vec::new();
         for stage in &self.stages {
-            let learnt = stage.plugin.snapshot().unwrap_or_else(|error| {
-                tracing::warn!("what was learnt cannot be kept: {error}");
-                None
-            });
             // What is to be forgotten, and is not yet because nothing runs, is not kept.
-            let learnt = learnt.filter(|_| !stage.controls.reset);
+            let learnt = stage.learnt().filter(|_| !stage.controls.reset);
             kept.push(learnt.map(|snapshot| Snapshot { lag_s: snapshot.lag_s + before_s, ..snapshot }));
             before_s += f64::from(stage.meters.latency_frames) / self.rate_hz;
         }
@@ -234,7 +279,9 @@ impl Worker {
     /// Puts the streams side by side where that is due.
     fn align(&mut self) {
         for (stage, shared) in self.stages.iter_mut().zip(&self.shared.stages) {
-            stage.realign |= shared.wanted().is_none();
+            if !stage.realign && shared.wanted().is_none() {
+                stage.come_apart();
+            }
         }
         let due = |(stage, shared): (&Stage, &super::merger::StageShared)| {
             let short = shared.wanted().map(|wanted| stage.pace.short_frames(wanted).round() as i64);
@@ -264,12 +311,14 @@ impl Worker {
                     stage.owed_frames = (-short) as usize;
                     // What is owed will be given; to the pace it is as good as done.
                     stage.pace.passed(stage.owed_frames, 0);
-                    stage.realign = false;
+                    stage.side_by_side();
                 }
                 Some(short) => {
                     let skipped = self.inputs[i + 1].skip(short as usize);
                     stage.pace.passed(0, skipped);
-                    stage.realign = skipped < short as usize;
+                    if skipped == short as usize {
+                        stage.side_by_side();
+                    }
                 }
             }
         }
@@ -310,6 +359,9 @@ impl Worker {
         let owed = stage.owed_frames.min(BLOCK_FRAMES - *b);
         stage.owed_frames -= owed;
         let whole = a == BLOCK_FRAMES && *b == BLOCK_FRAMES;
+        if whole && stage.realign {
+            stage.hear_apart();
+        }
         match shared.wanted() {
             Some(wanted) if whole && !stage.realign => match stage.pace.plan(wanted) {
                 Move::TakeOut if self.inputs[i + 1].occupied_len() > BLOCK_FRAMES => {

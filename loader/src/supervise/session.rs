@@ -76,6 +76,8 @@ pub(super) struct Session {
     retried: Instant,
     /// The microphones are let go because nobody records.
     pub resting: bool,
+    /// When a microphone came back last.
+    pub back: Instant,
     recorded: Instant,
     recorded_looked: Instant,
 }
@@ -112,6 +114,7 @@ impl Session {
             begin: now,
             retried: now,
             resting: false,
+            back: now,
             recorded: now,
             recorded_looked: now,
         })
@@ -164,6 +167,7 @@ impl Session {
         } else {
             self.alive[1] = self.alive[0];
             merger.set_alive(1, self.alive[1]);
+            merger.set_wanted(0, self.alive[0].then_some(0.0));
         }
         merger.wake();
         if self.player.lost() {
@@ -239,6 +243,7 @@ impl Session {
                 Ok(capture) => {
                     tracing::info!("`{}` is back", service.labels[i]);
                     self.captures[i] = Some(capture);
+                    self.back = Instant::now();
                 }
                 Err(error) => tracing::debug!("{error}"),
             }

@@ -19,6 +19,8 @@ const KEEP: Duration = Duration::from_secs(60);
 /// A change of the lag that is told as a jump, ms, and the time in which it happens: drift alone takes longer.
 const JUMP_MS: f32 = 1.0;
 const JUMP_LOOK: Duration = Duration::from_millis(500);
+/// After a microphone came back, lags have to be confirmed: that is no event.
+const CONFIRMING: Duration = Duration::from_secs(2);
 
 /// What the watch knew of one microphone.
 #[derive(Clone, Copy)]
@@ -81,8 +83,9 @@ impl Watch {
         }
         let meters = merger.meters();
         self.known.resize(meters.len(), Known { locked: false, lag_ms: 0.0, at: self.looked, latency_frames: 0.0 });
+        let expected = session.resting || session.back.elapsed() < CONFIRMING;
         for (i, now) in meters.iter().enumerate() {
-            self.tell_changes(i, now, &service.labels[i + 1]);
+            self.tell_changes(i, now, &service.labels[i + 1], expected);
         }
         tracing::trace!(?meters, level_s = session.player.level_s(), clocks = ?session.clocks, "meters");
         if self.terminal && self.lined.elapsed() > LINE {
@@ -106,8 +109,9 @@ impl Watch {
         }
     }
 
-    /// Tells of a lock won or lost, of jumps, and of a latency that had to grow.
-    fn tell_changes(&mut self, i: usize, now: &Meters, name: &str) {
+    /// Tells of a lock won or lost, of jumps, and of a latency that had to grow; `expected`: to be without a lock is none of
+    /// these now.
+    fn tell_changes(&mut self, i: usize, now: &Meters, name: &str, expected: bool) {
         let known = self.known[i];
         if now.locked() != known.locked {
             // The latency that the lock chooses comes a block later, and is none that grew.
@@ -115,7 +119,7 @@ impl Watch {
             self.known[i] = Known { locked: now.locked(), lag_ms: now.lag_ms, at: Instant::now(), latency_frames };
             if now.locked() {
                 self.tell(&format!("`{name}` locked: lag {:.3} ms, drift {:.2} ppm", now.lag_ms, now.drift_ppm));
-            } else {
+            } else if !expected {
                 self.tell(&format!("`{name}` lost its lock, searching"));
             }
         } else if now.locked() && known.at.elapsed() > JUMP_LOOK {

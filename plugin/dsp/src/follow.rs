@@ -68,6 +68,8 @@ pub struct Follower {
     next_count: i64,
     /// The sound before the lock is still being gone through.
     pub(crate) behind: bool,
+    /// The first frames of A and of B that say anything of the lock.
+    first_frame: [i64; 2],
     frame_start: [i64; 2],
     pub(crate) frame_time_s: f64,
     fraction_us: f64,
@@ -102,6 +104,7 @@ impl Follower {
             hop_s,
             next_count: 0,
             behind: false,
+            first_frame: [0; 2],
             frame_start: [0; 2],
             frame_time_s: 0.0,
             fraction_us: 0.0,
@@ -150,11 +153,21 @@ impl Follower {
         self.silent_s
     }
 
-    /// Follows a new lock. The sound of the last second is gone through first, as fast as the steps allow.
+    /// Follows a lock found in the sound. That of the last second is gone through first, as fast as the steps allow.
     pub fn lock_on(&mut self, lock: Lock, streams: &Streams) {
+        self.begin_lock(lock, [0; 2], streams);
+    }
+
+    /// Follows a lock that is told from outside: the sound so far says nothing of it.
+    pub fn lock_from_now_on(&mut self, lock: Lock, streams: &Streams) {
+        self.begin_lock(lock, [streams.a.fine.count(), streams.b.fine.count()], streams);
+    }
+
+    fn begin_lock(&mut self, lock: Lock, first_frame: [i64; 2], streams: &Streams) {
         let hop = self.hop() as i64;
         let back = (REPLAY_S / self.hop_s) as i64 * hop;
         self.next_count = streams.a.fine.count() / hop * hop - back;
+        self.first_frame = first_frame;
         self.lock = Some(lock);
         self.watch = Watch::default();
         self.sums.clear();
@@ -202,7 +215,7 @@ impl Follower {
         let shift = (newest_us * 1e-6 * self.rate_hz).round() as i64;
         let b_start = (a_count + shift).min(b_count) - age - len;
         let a_start = b_start - shift;
-        if a_start < 0 || b_start < 0 {
+        if a_start < self.first_frame[0] || b_start < self.first_frame[1] {
             return;
         }
         self.frame_start = [a_start, b_start];

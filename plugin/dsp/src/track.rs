@@ -89,7 +89,7 @@ impl Tracker {
     /// Starts from a lag and drift known from before.
     pub fn restore(&mut self, lock: Lock, streams: &Streams) {
         self.correlator.forget(0.0);
-        self.follower.lock_on(lock, streams);
+        self.follower.lock_from_now_on(lock, streams);
     }
 
     /// The lock in use.
