@@ -60,8 +60,6 @@ struct Stage {
     realign: bool,
     /// What was known when they came apart, until it is known anew.
     known: Option<Snapshot>,
-    /// It goes for restored already.
-    doubted: bool,
     /// Frames of silence that the microphone is still to be held back by.
     owed_frames: usize,
     trim_frames: i64,
@@ -99,7 +97,6 @@ impl Stage {
             pace: Pace::new(rate_hz),
             realign: true,
             known: None,
-            doubted: false,
             owed_frames: 0,
             trim_frames: 0,
             meters: Meters::default(),
@@ -110,13 +107,11 @@ impl Stage {
     fn come_apart(&mut self) {
         self.realign = true;
         self.known = self.learnt();
-        self.doubted = false;
     }
 
     /// Both deliver, but are not side by side: they are not to be merged. While one is silent the other is heard anyway.
     fn hear_apart(&mut self) {
-        if !self.doubted {
-            self.doubted = true;
+        if self.meters.locked() {
             self.doubt();
         }
     }

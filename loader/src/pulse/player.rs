@@ -20,14 +20,15 @@ use std::time::{Duration, Instant};
 
 /// How often the server is asked how much waits.
 const ASK: Duration = Duration::from_millis(100);
-/// The level is the least of so many answers: sound comes in fragments and is taken in others, and only what is never
-/// taken is too much.
+/// What waits is the mean of so many answers: sound comes in fragments.
 const ANSWERS: u32 = 8;
-/// Weight of a new level in the smoothed one.
-const NEW_LEVEL: f64 = 0.25;
-/// Share by which the rate is moved for each second that the level is off: 1 ms gives 20 ppm and is mended in 50 s;
-/// clocks 300 ppm apart are held at a level 15 ms off.
-const RATE_PER_S: f64 = 0.02;
+/// Weight of a new mean in the smoothed one.
+const NEW_MEAN: f64 = 0.5;
+/// Share by which the rate is moved for each second that too much waits: 1 ms gives 100 ppm.
+const RATE_PER_S: f64 = 0.1;
+/// And for each second that this lasts, so that the difference of the clocks is made up for with nothing off: the largest
+/// without overshoot, a quarter of the square. Clocks 300 ppm apart are 2 ms off at worst, after 20 s.
+const HELD_PER_S2: f64 = RATE_PER_S * RATE_PER_S / 4.0;
 /// Largest move of the rate: 0.1 %, which nobody hears.
 const RATE_LIMIT: f64 = 0.001;
 /// A surplus beyond this, s, is thrown away.
@@ -41,9 +42,11 @@ pub struct Player {
     asked: Instant,
     answered: Rc<Cell<bool>>,
     answers: u32,
-    /// The least of the answers since the level was known last, s.
-    least_s: f64,
-    level_s: Option<f64>,
+    /// Sum of the answers since the last mean, s.
+    sum_s: f64,
+    waiting_s: Option<f64>,
+    /// Share by which the rate is moved for the difference of the clocks.
+    held: f64,
     rate_now_hz: u32,
     /// Frames still to be thrown away.
     surplus_frames: usize,
@@ -82,8 +85,9 @@ impl Player {
             asked: Instant::now(),
             answered: Rc::default(),
             answers: 0,
-            least_s: f64::INFINITY,
-            level_s: None,
+            sum_s: 0.0,
+            waiting_s: None,
+            held: 0.0,
             rate_now_hz: rate_hz,
             surplus_frames: 0,
             bytes: Vec::new(),
@@ -95,9 +99,9 @@ impl Player {
         lost(&self.stream)
     }
 
-    /// The least sound that waited to be played of late, s; None while that is not known.
-    pub fn level_s(&self) -> Option<f64> {
-        self.level_s
+    /// How long a frame waits until it is played, s; None while that is not known.
+    pub fn waiting_s(&self) -> Option<f64> {
+        self.waiting_s
     }
 
     /// Stops to play (true), so that the sink may sleep, or goes on.
@@ -127,15 +131,16 @@ impl Player {
 
     /// Asks the server how much waits, and takes its answer.
     fn ask(&mut self) {
-        if self.answered.replace(false) {
-            if let Some(info) =
-                self.stream.get_timing_info().filter(|i| i.write_index_corrupt == 0 && i.read_index_corrupt == 0)
-            {
-                let waiting_bytes = (info.write_index - info.read_index).max(0);
-                let waiting_s = waiting_bytes as f64 / (SAMPLE_BYTES as f64 * f64::from(self.rate_hz));
-                self.least_s = self.least_s.min(waiting_s);
-                self.answers += 1;
-            }
+        // While a surplus is thrown away, the queue runs down.
+        let asked = self.answered.replace(false) && self.surplus_frames == 0;
+        let info = if asked { self.stream.get_timing_info() } else { None };
+        if let Some(info) = info.filter(|i| i.write_index_corrupt == 0 && i.read_index_corrupt == 0) {
+            let queued_bytes = (info.write_index - info.read_index).max(0);
+            let queued_s = queued_bytes as f64 / (SAMPLE_BYTES as f64 * f64::from(self.rate_hz));
+            // What the sink has taken and not played yet waits as well. One that begins tells more than it has.
+            let taken_s = info.sink_usec.min(info.configured_sink_usec).0 as f64 * 1e-6;
+            self.sum_s += queued_s + taken_s;
+            self.answers += 1;
             if self.answers == ANSWERS {
                 self.answers = 0;
                 self.steer();
@@ -148,20 +153,22 @@ impl Player {
         }
     }
 
-    /// Moves the rate so that the level goes to its target.
+    /// Moves the rate so that the target waits.
     fn steer(&mut self) {
-        let least_s = std::mem::replace(&mut self.least_s, f64::INFINITY);
-        let excess_s = least_s - self.target_s;
+        let mean_s = std::mem::take(&mut self.sum_s) / f64::from(ANSWERS);
+        let excess_s = mean_s - self.target_s;
         if excess_s > SURPLUS_LIMIT_S {
             self.surplus_frames = (excess_s * f64::from(self.rate_hz)) as usize;
-            self.level_s = None;
+            self.waiting_s = None;
             tracing::debug!("{:.0} ms of merged sound are thrown away", excess_s * 1e3);
             return;
         }
-        let level_s = self.level_s.map_or(least_s, |old_s| old_s + NEW_LEVEL * (least_s - old_s));
-        self.level_s = Some(level_s);
-        let surplus_s = level_s - self.target_s;
-        let change = (RATE_PER_S * surplus_s).clamp(-RATE_LIMIT, RATE_LIMIT);
+        let waiting_s = self.waiting_s.map_or(mean_s, |old_s| old_s + NEW_MEAN * (mean_s - old_s));
+        self.waiting_s = Some(waiting_s);
+        let surplus_s = waiting_s - self.target_s;
+        let held = self.held + HELD_PER_S2 * surplus_s * f64::from(ANSWERS) * ASK.as_secs_f64();
+        self.held = held.clamp(-RATE_LIMIT, RATE_LIMIT);
+        let change = (self.held + RATE_PER_S * surplus_s).clamp(-RATE_LIMIT, RATE_LIMIT);
         let rate_hz = (f64::from(self.rate_hz) * (1.0 + change)).round() as u32;
         if rate_hz != self.rate_now_hz {
             self.rate_now_hz = rate_hz;

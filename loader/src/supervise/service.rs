@@ -244,7 +244,7 @@ impl<'a> Service<'a> {
             up_s: began.elapsed().as_secs_f64(),
             resting: session.resting,
             latency_ms: ms(meters.iter().map(|m| m.latency_frames).sum()),
-            waiting_ms: session.player.level_s().map(|level_s| level_s * 1e3),
+            waiting_ms: session.player.waiting_s().map(|waiting_s| waiting_s * 1e3),
         }
     }
 

@@ -87,7 +87,7 @@ impl Watch {
         for (i, now) in meters.iter().enumerate() {
             self.tell_changes(i, now, &service.labels[i + 1], expected);
         }
-        tracing::trace!(?meters, level_s = session.player.level_s(), clocks = ?session.clocks, "meters");
+        tracing::trace!(?meters, waiting_s = session.player.waiting_s(), clocks = ?session.clocks, "meters");
         if self.terminal && self.lined.elapsed() > LINE {
             self.lined = Instant::now();
             eprint!("\r\x1b[K");
