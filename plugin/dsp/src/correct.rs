@@ -75,7 +75,8 @@ impl Follower {
             let span_s = (time_s - lock.pull_in_since_s() + 0.3).clamp(PULL_IN_SPAN_S.0, PULL_IN_SPAN_S.1);
             let step_ppm = 110.0 / span_s;
             let side = ((330.0 / step_ppm).ceil() as i32).clamp(6, 14);
-            self.pull_in.begin(Grid { time_s, span_s, side, step_ppm, penalty: 0.02 });
+            let known_sd_ppm = lock.known_drift_sd_ppm().unwrap_or(f64::INFINITY);
+            self.pull_in.begin(Grid { time_s, span_s, side, step_ppm, penalty: 0.02, known_sd_ppm });
             self.stage = Stage::PullIn;
         } else {
             self.measured = Some(measure(&self.observer.band(), &self.sums.interval, lock.sign, 0.0));
@@ -100,7 +101,7 @@ impl Follower {
             let (p, _) = peaks(&self.correlation, 1.0, self.rate_hz, EDGE);
             lock.judge(best, self.confidence, p.here > DISTINCT * p.elsewhere);
         }
-        if best.is_strong() {
+        if lock.is_strong(best) {
             let moved_us = lock.pull_in(best, self.pull_in.grid());
             self.sums.rotate(moved_us);
         }
@@ -122,7 +123,9 @@ impl Follower {
             }
         }
         let time_s = self.interval.mean_s();
-        let grid = Grid { time_s, span_s: WIDE_SPAN_S, side: WIDE_SIDE, step_ppm: WIDE_STEP_PPM, penalty: 0.0 };
+        let (side, step_ppm) = (WIDE_SIDE, WIDE_STEP_PPM);
+        let known_sd_ppm = f64::INFINITY;
+        let grid = Grid { time_s, span_s: WIDE_SPAN_S, side, step_ppm, penalty: 0.0, known_sd_ppm };
         self.pull_in.begin(grid);
         self.stage = Stage::Widen;
     }

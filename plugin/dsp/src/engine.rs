@@ -356,7 +356,7 @@ impl Engine {
             snapshot.drift_ppm,
             snapshot.drift_sd_ppm.max(RESTORED_DRIFT_SD_PPM),
         );
-        let lock = Lock::new(filter, f32::from(snapshot.polarity), false);
+        let lock = Lock::restored(filter, f32::from(snapshot.polarity));
         self.tracker.restore(lock, &self.streams);
         Ok(())
     }

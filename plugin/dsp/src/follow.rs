@@ -68,7 +68,7 @@ pub struct Follower {
     next_count: i64,
     /// The sound before the lock is still being gone through.
     pub(crate) behind: bool,
-    /// The first frames of A and of B that say anything of the lock.
+    /// The first frames of A and of B that say anything of the lag.
     first_frame: [i64; 2],
     frame_start: [i64; 2],
     pub(crate) frame_time_s: f64,
@@ -153,21 +153,16 @@ impl Follower {
         self.silent_s
     }
 
-    /// Follows a lock found in the sound. That of the last second is gone through first, as fast as the steps allow.
+    /// The sound so far says nothing of the lag that is to be followed.
+    pub fn begin_anew(&mut self, streams: &Streams) {
+        self.first_frame = [streams.a.fine.count(), streams.b.fine.count()];
+    }
+
+    /// Follows a new lock. The sound of the last second is gone through first, as fast as the steps allow.
     pub fn lock_on(&mut self, lock: Lock, streams: &Streams) {
-        self.begin_lock(lock, [0; 2], streams);
-    }
-
-    /// Follows a lock that is told from outside: the sound so far says nothing of it.
-    pub fn lock_from_now_on(&mut self, lock: Lock, streams: &Streams) {
-        self.begin_lock(lock, [streams.a.fine.count(), streams.b.fine.count()], streams);
-    }
-
-    fn begin_lock(&mut self, lock: Lock, first_frame: [i64; 2], streams: &Streams) {
         let hop = self.hop() as i64;
         let back = (REPLAY_S / self.hop_s) as i64 * hop;
         self.next_count = streams.a.fine.count() / hop * hop - back;
-        self.first_frame = first_frame;
         self.lock = Some(lock);
         self.watch = Watch::default();
         self.sums.clear();

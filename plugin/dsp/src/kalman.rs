@@ -8,7 +8,7 @@
 /// that steps its rate.
 const DRIFT_NOISE: [f64; 3] = [0.03, 0.5, 15.0];
 /// Probability that the model of one measurement is that of the next. (0.97 was two to three times worse.)
-const STAY: f64 = 0.99;
+const STAY: f64 = 0.997;
 /// Probability of the models at the start.
 const START: [f64; 3] = [0.4, 0.4, 0.2];
 const MODELS: usize = DRIFT_NOISE.len();

@@ -10,6 +10,8 @@ const AGREEMENTS: u32 = 3;
 const AGREED_US: f64 = 70.0;
 /// Searches over less than this do not know the drift well enough to agree, s.
 const AGREED_SPAN_S: f64 = 0.8;
+/// A strong peak, standard deviations: in many intervals or near a lag known before, and in one or two.
+const STRONG_Z: (f32, f32) = (6.0, 8.0);
 /// A fair peak of the aligned frames: standard deviations, and normalised correlation. (40 pairs of different talkers
 /// stayed below 4.2, but where both said the same recorded words.)
 const FAIR_Z: f32 = 4.0;
@@ -48,6 +50,8 @@ pub struct Lock {
     pull_in_since_s: f64,
     /// Largest standard deviation of the drift that the pull-in leaves, ppm.
     drift_sd_limit_ppm: f64,
+    /// Standard deviation of a drift that was known before, ppm, until the sound speaks against it.
+    known_drift_sd_ppm: Option<f64>,
     /// Time of the last measurement used, s.
     measured_s: f64,
     /// Sound since the last good measurement, s.
@@ -73,12 +77,23 @@ impl Lock {
             agreements_left: AGREEMENTS,
             pull_in_since_s: filter.time_s() + 0.3,
             drift_sd_limit_ppm: 400.0,
+            known_drift_sd_ppm: None,
             measured_s: filter.time_s(),
             unmeasured_s: 0.0,
             measured_for_s: 0.0,
             refused: 0,
             wide: (0, 0.0),
         }
+    }
+
+    /// A lock on a lag and a drift that were known before.
+    pub fn restored(filter: LagFilter, sign: f32) -> Self {
+        Self { known_drift_sd_ppm: Some(filter.sd()[1]), ..Self::new(filter, sign, false) }
+    }
+
+    /// Standard deviation of a drift that was known before, ppm.
+    pub(crate) fn known_drift_sd_ppm(&self) -> Option<f64> {
+        self.known_drift_sd_ppm
     }
 
     /// Lag and drift are pulled in, or the correlator is beyond doubt: B may be heard.
@@ -107,11 +122,18 @@ impl Lock {
         self.unmeasured_s > patience_s.clamp(PATIENCE_S.0, PATIENCE_S.1)
     }
 
+    /// A peak that is hardly ever chance.
+    pub(crate) fn is_strong(&self, best: &Best) -> bool {
+        best.z >= if best.intervals > 2 || self.known_drift_sd_ppm.is_some() { STRONG_Z.0 } else { STRONG_Z.1 }
+    }
+
     /// Weighs what a search over drift and lag found in the aligned frames; `distinct`: no other lag does nearly as
     /// well.
     pub(crate) fn judge(&mut self, best: &Best, correlation: f32, distinct: bool) {
         let steady = self.clear_votes >= STEADY_VOTES;
-        let strong = best.is_strong() && best.rest_z > LASTING_Z.0 && (distinct || steady);
+        // What stands where it was known to stand is no accident.
+        let lasting = best.rest_z > LASTING_Z.0 || self.known_drift_sd_ppm.is_some();
+        let strong = self.is_strong(best) && lasting && (distinct || steady);
         let fair = best.z > FAIR_Z && correlation > FAIR_CORRELATION && best.rest_z > LASTING_Z.1 && steady;
         self.fair = if fair { self.fair + 1 } else { 0 };
         self.confirmed |= strong || self.fair >= 2 || (fair && self.clear_votes >= MANY_VOTES);
@@ -122,11 +144,13 @@ impl Lock {
         let error_us = best.lag.error_us;
         let lag_us = self.filter.lag_us(grid.time_s) + error_us;
         let drift_ppm = (self.filter.drift_ppm() + best.drift_ppm).clamp(-MAX_DRIFT_PPM, MAX_DRIFT_PPM);
-        let drift_sd_ppm = (grid.step_ppm * 0.5).min(self.drift_sd_limit_ppm).max(15.0);
+        self.known_drift_sd_ppm = self.known_drift_sd_ppm.filter(|_| best.drift_ppm == 0.0);
+        let searched_sd_ppm = (grid.step_ppm * 0.5).min(self.drift_sd_limit_ppm).max(15.0);
+        let drift_sd_ppm = self.known_drift_sd_ppm.unwrap_or(searched_sd_ppm);
         let lag_sd_us = 30.0 + best.lag.variance.sqrt().min(100.0);
         self.filter = LagFilter::new(grid.time_s, lag_us, lag_sd_us, drift_ppm, drift_sd_ppm);
         let agrees = error_us.abs() < AGREED_US && best.drift_ppm.abs() <= grid.step_ppm * 1.01;
-        if agrees && grid.span_s >= AGREED_SPAN_S {
+        if agrees && (grid.span_s >= AGREED_SPAN_S || self.known_drift_sd_ppm.is_some()) {
             self.agreements_left = self.agreements_left.saturating_sub(1).max(u32::from(!self.confirmed));
         }
         self.accepted(grid.time_s);

@@ -28,6 +28,8 @@ pub struct Grid {
     pub step_ppm: f64,
     /// Preference for small corrections: loss of height for each step of drift.
     pub penalty: f64,
+    /// Standard deviation of a drift that was known before, ppm; infinite: none was.
+    pub known_sd_ppm: f64,
 }
 
 /// The best lag and drift of a grid, against those tracked.
@@ -45,13 +47,6 @@ pub struct Best {
     pub intervals: usize,
     /// Height without the two intervals that say most for it: what chance alike sounds in two talkers' words lack.
     pub rest_z: f32,
-}
-
-impl Best {
-    /// A peak that is hardly ever chance.
-    pub fn is_strong(&self) -> bool {
-        self.z >= if self.intervals > 2 { 6.0 } else { 8.0 }
-    }
 }
 
 struct Interval {
@@ -83,6 +78,9 @@ pub struct PullIn {
 
 /// Lag is searched this far either way, us.
 const REACH_US: f64 = 900.0;
+/// What a drift that was known before can say against another one, as the square of a height: it may have been another
+/// device's.
+const KNOWN_LIMIT: f64 = 16.0;
 /// Preference for small corrections of the lag: loss of height for each microsecond.
 const LAG_PENALTY: f64 = 1.5e-4;
 
@@ -105,7 +103,7 @@ impl PullIn {
             best_sum: grouped.zeros(),
             correlation: vec![0.0; len / GROUP],
             reach: (REACH_US * 1e-6 * rate_hz).ceil() as usize,
-            grid: Grid { time_s: 0.0, span_s: 0.0, side: 0, step_ppm: 0.0, penalty: 0.0 },
+            grid: Grid { time_s: 0.0, span_s: 0.0, side: 0, step_ppm: 0.0, penalty: 0.0, known_sd_ppm: f64::INFINITY },
             next: 0,
             energy: 0.0,
             used: 0,
@@ -179,7 +177,9 @@ impl PullIn {
         }
         let lag_us = at as f64 * 1e6 / self.rate_hz;
         let lag_penalty = if self.grid.penalty > 0.0 { LAG_PENALTY * lag_us.abs() } else { 0.0 };
-        let score = f64::from(top) * (1.0 - self.grid.penalty * f64::from(self.next.abs()) - lag_penalty);
+        let against_known = (drift_ppm / self.grid.known_sd_ppm).powi(2).min(KNOWN_LIMIT);
+        let height = (f64::from(top).powi(2) - against_known).max(0.0).sqrt();
+        let score = height * (1.0 - self.grid.penalty * f64::from(self.next.abs()) - lag_penalty);
         if self.best.is_none_or(|b| score > b.0) {
             self.best = Some((score, top, lag_us, self.next));
             self.best_sum.copy_from_slice(&self.sum);
@@ -197,7 +197,8 @@ impl PullIn {
             drift_ppm,
             lag,
             intervals: self.used,
-            rest_z: self.rest_z(filter, sign, drift_ppm, lag.error_us),
+            // Of two intervals nothing is left but rounding.
+            rest_z: if self.used > 2 { self.rest_z(filter, sign, drift_ppm, lag.error_us) } else { 0.0 },
         })
     }
 

@@ -48,6 +48,8 @@ pub struct Tracker {
     /// Trim in whole frames of the correlator at the last block, and what it adds to that block's lags.
     trim_coarse: i64,
     block_trim_us: f64,
+    /// The first frame of A that the correlator may use.
+    first_block: i64,
     steps: [usize; 2],
 }
 
@@ -60,8 +62,16 @@ impl Tracker {
         let hop_quanta = follower.hop() / QUANTUM;
         let block_quanta = BLOCK * rates.coarse_factor / QUANTUM;
         let steps = [STEPS_PER_HOP.div_ceil(hop_quanta), correlator.steps_per_block().div_ceil(block_quanta / 4)];
-        let mut tracker =
-            Self { correlator, follower, votes: Votes::default(), settings, trim_coarse: 0, block_trim_us: 0.0, steps };
+        let mut tracker = Self {
+            correlator,
+            follower,
+            votes: Votes::default(),
+            settings,
+            trim_coarse: 0,
+            block_trim_us: 0.0,
+            first_block: 0,
+            steps,
+        };
         tracker.apply(settings);
         tracker
     }
@@ -86,10 +96,15 @@ impl Tracker {
         self.votes = Votes::default();
     }
 
-    /// Starts from a lag and drift known from before.
+    /// Starts from a lag and drift known from before. The sound so far says nothing of them.
     pub fn restore(&mut self, lock: Lock, streams: &Streams) {
-        self.correlator.forget(0.0);
-        self.follower.lock_from_now_on(lock, streams);
+        self.correlator.clear();
+        self.votes = Votes::default();
+        let count = streams.a.coarse.count();
+        // With each block of A two of B are looked at.
+        self.first_block = if count > 0 { count + BLOCK as i64 } else { 0 };
+        self.follower.begin_anew(streams);
+        self.follower.lock_on(lock, streams);
     }
 
     /// The lock in use.
@@ -138,6 +153,9 @@ impl Tracker {
         self.trim_coarse = trim;
         self.block_trim_us = trim as f64 / streams.rates.coarse_hz * 1e6;
         let start = streams.a.coarse.count() - BLOCK as i64;
+        if start < self.first_block {
+            return;
+        }
         let (aim, memory_s) = match self.lock() {
             Some(lock) if lock.is_trusted() => {
                 let lag_us = lock.filter.lag_us(Self::now_s(streams)) - self.block_trim_us;
