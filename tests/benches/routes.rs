@@ -122,8 +122,9 @@ fn route(server: &Server, route: &str, seconds: f64, alone: &Measured) {
     };
     let mut running = None;
     if route == "load" {
-        // What `run` chooses at its first lock; `load` cannot know it.
-        succeed(driftmerge(&["load", "--latency", "200"]).args(mics));
+        // What `run` chooses at its first lock; `load` cannot know it. Tunnels on PipeWire may be half a second apart.
+        let latency = if matches!(server, Server::PulseAudio(_)) { "200" } else { "600" };
+        succeed(driftmerge(&["load", "--latency", latency]).args(mics));
     } else {
         let started = Running::start({
             let mut command = driftmerge(&["run", "--route", route]);
