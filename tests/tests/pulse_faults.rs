@@ -155,8 +155,8 @@ fn microphones_are_let_go_while_nobody_records_and_merged_from_the_first_second_
             |w: &&Window| w.a.score > 8.0 && w.b.score > 8.0 && (0.3e-3..10e-3).contains(&w.error_s.abs());
         assert_eq!(windows.iter().filter(heard_apart).count(), 0, "{}\n{}", show(&windows), running.said());
         let near = windows[4..].iter().filter(|w| w.error_s.abs() < 1.5e-3).count();
-        assert!(near + 2 > windows[4..].len(), "{}", show(&windows));
-        assert!(aligned(&windows[12..]) > 0.8, "{}", show(&windows));
+        assert!(near + 2 > windows[4..].len(), "{}\n{}", show(&windows), running.said());
+        assert!(aligned(&windows[12..]) > 0.8, "{}\n{}", show(&windows), running.said());
         wait_until("the microphones are let go", Duration::from_secs(6), || in_use() == 0);
     }
     assert!(running.stop(Signal::TERM).success());

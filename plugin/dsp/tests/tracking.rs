@@ -88,6 +88,33 @@ fn a_right_snapshot_locks_with_the_first_third_of_a_second_of_sound() {
 }
 
 #[test]
+fn after_a_break_that_moved_b_by_1_ms_the_old_sound_confirms_nothing_and_the_new_lag_is_right_to_10_us() {
+    for seed in 1..6 {
+        let scene = Scene { seconds: 12.0, seed, ..Scene::default() };
+        let (a, mut b) = scene.record();
+        let (at, shift) = (96_000, 16);
+        b.copy_within(at..at + 90_000, at + shift);
+        let mut e = Engine::new(scene.rate_hz, &Controls::default()).unwrap();
+        run(&mut e, &a[..at], &b[..at], 160, |_, _| {});
+        let known = e.snapshot().expect("locked");
+        e.restore(&known).unwrap();
+        let mut locked_s = None;
+        run(&mut e, &a[at..168_000], &b[at..168_000], 160, |e, done| {
+            if e.status().state == State::Searching {
+                assert!(locked_s.is_none(), "seed {seed}: lost again");
+                return;
+            }
+            let t_s = done as f64 / scene.rate_hz;
+            let since_s = t_s - *locked_s.get_or_insert(t_s);
+            let error_us = (e.status().lag_ms - scene.lag_ms_at(6.0 + t_s) - 1.0) * 1e3;
+            let limit_us = if since_s < 0.5 { 150.0 } else { 10.0 };
+            assert!(error_us.abs() < limit_us, "seed {seed}: {error_us} us, {since_s} s after the lock");
+        });
+        assert!(locked_s.is_some_and(|s| s < 1.0), "seed {seed}: {locked_s:?}");
+    }
+}
+
+#[test]
 fn a_snapshot_300_ms_off_is_found_out_as_fast_as_from_nothing() {
     let scene = Scene::default();
     let (a, b) = scene.record();
