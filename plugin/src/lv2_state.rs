@@ -29,6 +29,9 @@ use crate::lv2_host::Host;
 /// The property's key.
 const KEY: &CStr = c"urn:driftmerge:snapshot";
 
+/// A number that stands for nothing: PipeWire's filter-chain hands over what its configuration has without a type, where it hands over state at all (not 1.2).
+const NO_TYPE: u32 = 0;
+
 /// The extension, as `extension_data` hands it out.
 pub(crate) static INTERFACE: LV2_State_Interface = LV2_State_Interface { save: Some(save), restore: Some(restore) };
 
@@ -87,7 +90,7 @@ unsafe extern "C" fn restore(
     if value.is_null() {
         return SUCCESS;
     }
-    let json = (kind == urids.string).then(|| {
+    let json = [urids.string, NO_TYPE].contains(&kind).then(|| {
         // SAFETY: the host's value is `size` bytes long and stays until `restore` returns.
         unsafe { std::slice::from_raw_parts(value.cast::<u8>(), size) }
     });

@@ -104,17 +104,71 @@ const NEAR_S: f64 = 0.02;
 /// Looks for both noises in windows of `window_s` all along `recording`; `delay_b_s` is how much later B hears the sound.
 pub fn measure(recording: &[f32], rate_hz: f64, window_s: f64, a: &Signal, b: &Signal, delay_b_s: f64) -> Vec<Window> {
     let window = (window_s * rate_hz) as usize;
-    let (mut find_a, mut find_b) = (Finder::new(a, window), Finder::new(b, window));
-    recording
-        .chunks_exact(window)
-        .enumerate()
-        .map(|(i, sound)| {
-            let (a, b) = (find_a.find(sound), find_b.find(sound));
-            // Found earlier in B's noise than in A's: B's sound stands later in the recording.
-            let error_s = (a.position - b.position) / rate_hz + delay_b_s;
-            Window { at_s: i as f64 * window_s, a, b, error_s }
-        })
-        .collect()
+    Measure::new(rate_hz, window_s, a, b, delay_b_s).windows(recording.chunks_exact(window))
+}
+
+/// The same where what is between the microphones and the recording plays by a clock that wanders: at 1000 ppm a window of
+/// 0.25 s is a quarter of a millisecond too long, and nothing is found in it to better than that. So the speed is taken from
+/// the places at which the windows were found, and each is looked at again at its own.
+pub fn measure_at_its_speed(
+    recording: &[f32],
+    rate_hz: f64,
+    window_s: f64,
+    a: &Signal,
+    b: &Signal,
+    delay_b_s: f64,
+) -> Vec<Window> {
+    /// Windows before and after one from which its speed is taken.
+    const AROUND: usize = 4;
+    /// No clock is off by more; windows that say so were found in a wrong place.
+    const MOST: f64 = 0.003;
+
+    let window = (window_s * rate_hz) as usize;
+    let mut measure = Measure::new(rate_hz, window_s, a, b, delay_b_s);
+    let rough = measure.windows(recording.chunks_exact(window));
+    let sound = Signal::new(recording.to_vec());
+    let at_speed = (0..rough.len()).map(|i| {
+        let (from, to) = (i.saturating_sub(AROUND), (i + AROUND).min(rough.len() - 1));
+        let pairs = (from..to).flat_map(|j| (j + AROUND.min(to - from)..=to).map(move |k| (j, k)));
+        let speeds: Vec<f64> = pairs
+            .filter(|(j, k)| rough[*j].both() && rough[*k].both())
+            .map(|(j, k)| (rough[k].a.position - rough[j].a.position) / ((k - j) * window) as f64)
+            .filter(|speed| (speed - 1.0).abs() < MOST)
+            .collect();
+        let speed = if speeds.is_empty() { 1.0 } else { quantile(speeds, 0.5) };
+        let middle = (window / 2) as f64;
+        let place = |n: usize| (i * window) as f64 + middle + (n as f64 - middle) / speed;
+        (0..window).map(|n| sound.at(place(n))).collect::<Vec<f32>>()
+    });
+    measure.windows(at_speed)
+}
+
+/// What is looked for in each window.
+struct Measure {
+    find_a: Finder,
+    find_b: Finder,
+    rate_hz: f64,
+    window_s: f64,
+    delay_b_s: f64,
+}
+
+impl Measure {
+    fn new(rate_hz: f64, window_s: f64, a: &Signal, b: &Signal, delay_b_s: f64) -> Self {
+        let window = (window_s * rate_hz) as usize;
+        Self { find_a: Finder::new(a, window), find_b: Finder::new(b, window), rate_hz, window_s, delay_b_s }
+    }
+
+    fn windows(&mut self, sounds: impl Iterator<Item = impl AsRef<[f32]>>) -> Vec<Window> {
+        sounds
+            .enumerate()
+            .map(|(i, sound)| {
+                let (a, b) = (self.find_a.find(sound.as_ref()), self.find_b.find(sound.as_ref()));
+                // Found earlier in B's noise than in A's: B's sound stands later in the recording.
+                let error_s = (a.position - b.position) / self.rate_hz + self.delay_b_s;
+                Window { at_s: i as f64 * self.window_s, a, b, error_s }
+            })
+            .collect()
+    }
 }
 
 /// The windows, one a line.

@@ -311,7 +311,7 @@ impl Saver {
 pub struct Property {
     /// What it is.
     pub key: String,
-    /// Its type.
+    /// Its type; empty: the host names none.
     pub kind: String,
     /// Its bytes.
     pub value: Vec<u8>,
@@ -353,7 +353,7 @@ unsafe extern "C" fn retrieve(
             // SAFETY: the state extension demands a place for each.
             unsafe {
                 *size = property.value.len();
-                *kind = urid(&property.kind);
+                *kind = if property.kind.is_empty() { 0 } else { urid(&property.kind) };
                 *flags = property.flags;
             }
             property.value.as_ptr().cast()

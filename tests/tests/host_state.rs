@@ -77,6 +77,17 @@ fn an_instance_restored_before_activate_is_locked_within_0_6_s() {
     assert!(driver.meter("state") >= 1.0);
 }
 
+/// As newer filter-chains of PipeWire's hand over what stands in their configuration: text without a type and without a NUL.
+#[test]
+fn text_without_a_type_is_restored() {
+    let (features, pair) = (Features::with_map(), Pair::short());
+    let property = learnt(&features, &pair);
+    let text = property.value.strip_suffix(b"\0").expect("an atom:String ends in NUL").to_vec();
+    let mut driver = made(&features, pair.rate_hz);
+    assert_eq!(driver.restore(Some(&Property { kind: String::new(), value: text, ..property.clone() })), SUCCESS);
+    assert_eq!(driver.save(0), (SUCCESS, vec![property]));
+}
+
 #[test]
 fn what_was_learnt_before_a_reset_is_not_saved() {
     let (features, pair) = (Features::with_map(), Pair::short());

@@ -11,8 +11,9 @@
 //! what those resamplers leave of the drift, not the drift itself. More than two microphones: one more plugin for each, which
 //! merges it into what came before. Everything rests while nobody records NAME (`node.passive`).
 //!
-//! What an earlier run learnt stands in the node's `config`, as the plugin's LV2 state. PipeWire 0.3 hands no state to LV2
-//! plugins and passes over it; what a control can carry, the latency, is given to all. Pure.
+//! What an earlier run learnt stands in the node's `config`, as the plugin's LV2 state. PipeWire 0.3 to 1.2 hands no
+//! state to LV2 plugins and passes over it, newer ones hand it over as text; what a control can carry, the latency, is given
+//! to all. Pure.
 
 use super::controls::control_values;
 use driftmerge_dsp::params::CONTROLS;

@@ -3,7 +3,8 @@
 //! Problem: the merged sound has microphone A's clock, the sink another (a timer of the server's). What waits between
 //! them grows or shrinks with the difference. The server resamples the stream; its rate is moved by a few hertz so that
 //! what waits stays near its target. That changes the speed of the merged sound by some parts in 100 000 and touches
-//! neither microphone against the other. A surplus that no few hertz can mend (after a stall) is thrown away at once.
+//! neither microphone against the other. A surplus that no few hertz can mend (after a stall) is thrown away at once. At the
+//! start, when nobody minds, what is too much is thrown away and what is too little is filled up with silence.
 
 use super::connection::{Connection, PulseError};
 use super::{SAMPLE_BYTES, lost, spec};
@@ -18,12 +19,15 @@ use std::cell::Cell;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-/// How often the server is asked how much waits.
-const ASK: Duration = Duration::from_millis(100);
-/// What waits is the mean of so many answers: sound comes in fragments.
-const ANSWERS: u32 = 8;
+/// How often the server is asked how much waits, on average: sound comes in fragments and goes in blocks of 10 ms or more,
+/// and the answers have to fall on all parts of both. So the time between two questions is up to a half shorter or longer.
+const ASK: Duration = Duration::from_millis(25);
+/// Multiples of it, less their whole parts, fill the range from 0 to 1 evenly however many there are.
+const GOLDEN: f64 = 0.618_033_988_749_895;
+/// What waits is the mean of so many answers.
+const ANSWERS: u32 = 40;
 /// Weight of a new mean in the smoothed one.
-const NEW_MEAN: f64 = 0.5;
+const NEW_MEAN: f64 = 0.25;
 /// Share by which the rate is moved for each second that too much waits: 1 ms gives 100 ppm.
 const RATE_PER_S: f64 = 0.1;
 /// And for each second that this lasts, so that the difference of the clocks is made up for with nothing off: the largest
@@ -33,6 +37,10 @@ const HELD_PER_S2: f64 = RATE_PER_S * RATE_PER_S / 4.0;
 const RATE_LIMIT: f64 = 0.001;
 /// A surplus beyond this, s, is thrown away.
 const SURPLUS_LIMIT_S: f64 = 0.03;
+/// So many of the first means are the start, in which nothing is left to the rate that is further off than this, s: 30 ms
+/// would keep it at its limit for half a minute.
+const START_MEANS: u32 = 5;
+const START_LIMIT_S: f64 = 0.008;
 
 /// A stream that plays.
 pub struct Player {
@@ -40,16 +48,21 @@ pub struct Player {
     rate_hz: u32,
     target_s: f64,
     asked: Instant,
+    ask_after: Duration,
+    questions: u32,
     answered: Rc<Cell<bool>>,
     answers: u32,
     /// Sum of the answers since the last mean, s.
     sum_s: f64,
+    means: u32,
     waiting_s: Option<f64>,
     /// Share by which the rate is moved for the difference of the clocks.
     held: f64,
     rate_now_hz: u32,
     /// Frames still to be thrown away.
     surplus_frames: usize,
+    /// Frames of silence still to be put in.
+    missing_frames: usize,
     bytes: Vec<u8>,
 }
 
@@ -83,13 +96,17 @@ impl Player {
             rate_hz,
             target_s: f64::from(target_frames) / f64::from(rate_hz),
             asked: Instant::now(),
+            ask_after: ASK,
+            questions: 0,
             answered: Rc::default(),
             answers: 0,
             sum_s: 0.0,
+            means: 0,
             waiting_s: None,
             held: 0.0,
             rate_now_hz: rate_hz,
             surplus_frames: 0,
+            missing_frames: 0,
             bytes: Vec::new(),
         })
     }
@@ -121,6 +138,7 @@ impl Player {
         self.ask();
         self.surplus_frames -= ring.skip(self.surplus_frames.min(ring.occupied_len()));
         self.bytes.clear();
+        self.bytes.resize(std::mem::take(&mut self.missing_frames) * SAMPLE_BYTES, 0);
         self.bytes.extend(ring.pop_iter().flat_map(f32::to_ne_bytes));
         if self.bytes.is_empty() {
             return Ok(());
@@ -146,8 +164,10 @@ impl Player {
                 self.steer();
             }
         }
-        if self.asked.elapsed() >= ASK {
+        if self.asked.elapsed() >= self.ask_after {
             self.asked = Instant::now();
+            self.questions = self.questions.wrapping_add(1);
+            self.ask_after = ASK.mul_f64(0.5 + (f64::from(self.questions) * GOLDEN).fract());
             let answered = Rc::clone(&self.answered);
             let _ = self.stream.update_timing_info(Some(Box::new(move |done| answered.set(done))));
         }
@@ -157,10 +177,17 @@ impl Player {
     fn steer(&mut self) {
         let mean_s = std::mem::take(&mut self.sum_s) / f64::from(ANSWERS);
         let excess_s = mean_s - self.target_s;
-        if excess_s > SURPLUS_LIMIT_S {
-            self.surplus_frames = (excess_s * f64::from(self.rate_hz)) as usize;
+        let start = self.means < START_MEANS;
+        self.means = self.means.saturating_add(1);
+        let limit_s = if start { START_LIMIT_S } else { SURPLUS_LIMIT_S };
+        if excess_s > limit_s || (start && excess_s < -limit_s) {
+            let frames = (excess_s.abs() * f64::from(self.rate_hz)) as usize;
+            *(if excess_s > 0.0 { &mut self.surplus_frames } else { &mut self.missing_frames }) = frames;
             self.waiting_s = None;
-            tracing::debug!("{:.0} ms of merged sound are thrown away", excess_s * 1e3);
+            tracing::debug!(
+                "{:.0} ms too much of merged sound waits (negative: too little), which is mended at once",
+                excess_s * 1e3
+            );
             return;
         }
         let waiting_s = self.waiting_s.map_or(mean_s, |old_s| old_s + NEW_MEAN * (mean_s - old_s));
