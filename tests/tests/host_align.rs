@@ -75,7 +75,7 @@ fn bypassed_both_come_out_as_they_came_in() {
 }
 
 #[test]
-fn a_saved_state_locks_the_next_instance_within_0_6_s() {
+fn a_saved_state_locks_the_next_instance_within_0_5_s() {
     let (features, pair) = (Features::with_map(), Pair::short());
     let made = |entry| {
         let mut driver = Driver::with_features(entry, pair.rate_hz, Some(&features)).expect("a good rate");
@@ -92,7 +92,7 @@ fn a_saved_state_locks_the_next_instance_within_0_6_s() {
         let mut next = made(Entry::Lv2Align);
         next.restore(Some(&saved[0]));
         next.activate();
-        let part = pair.part(3.0, 3.6);
+        let part = pair.part(3.0, 3.5);
         next.process(&part.a, &part.b, &[512]);
         assert!(next.meter("state") >= 1.0, "{:?}", next.meters());
         assert!((next.meter("lag") - 30.3).abs() < 0.1, "{:?}", next.meters());

@@ -59,11 +59,11 @@ fn jalv_gives_what_the_engine_gives_and_keeps_what_was_learnt() {
     let state = workshop.path("state");
     saving.save(&state);
     let mut jalv = start(&workshop, &server, &deck, Some(&state));
-    deck.play(&pair.part(3.0, 3.6));
+    deck.play(&pair.part(3.0, 3.5));
     jalv.say("monitors\n");
     jalv.wait_until("it shows its meters", |said| said.contains("latency = "));
     let state_shown = |value: &str| jalv.said().contains(&format!("state = {value}."));
-    assert!(state_shown("1") || state_shown("2"), "it is locked within 0.6 s of sound:\n{}", jalv.said());
+    assert!(state_shown("1") || state_shown("2"), "it is locked within 0.5 s of sound:\n{}", jalv.said());
     drop(jalv);
 
     // A state that does not fit is reported through the host's log.

@@ -119,7 +119,7 @@ fn after_a_change_of_the_delay_all_are_locked_again_within_a_second() {
 }
 
 #[test]
-fn the_state_of_all_three_is_saved_and_locks_the_next_instance_within_the_delay_and_0_6_s() {
+fn the_state_of_all_three_is_saved_and_locks_the_next_instance_within_the_delay_and_0_5_s() {
     let (features, four) = (Features::with_map(), Four::speech(6.0, 20.0));
     let rate = four.rate_hz as usize;
     let made = || {
@@ -138,7 +138,7 @@ fn the_state_of_all_three_is_saved_and_locks_the_next_instance_within_the_delay_
         assert_eq!(next.restore(Some(&saved[0])), 0);
         next.activate();
         // To the later links the reference comes later by the delay.
-        let end = 5 * rate + (rate * (600 + delay_ms as usize)) / 1000;
+        let end = 5 * rate + (rate * (500 + delay_ms as usize)) / 1000;
         next.process_all(&four.slices(5 * rate..end), &[512]);
         assert_locked(&next, end as f64 / rate as f64, 0.1);
     }
