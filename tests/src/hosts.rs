@@ -154,6 +154,31 @@ impl Trial {
         self.played(driver)
     }
 
+    /// How many frames of `host`, a slice for each output, are those that the plugin gives after `silence` frames of nothing
+    /// with the settings.
+    pub fn agreeing_after(&self, silence: usize, host: &[&[f32]]) -> usize {
+        /// Frames after which it is seen whether to go on.
+        const PART: usize = 1000;
+
+        let mut driver = Driver::ready(self.entry, self.rate_hz);
+        self.set_all(&mut driver);
+        let nothing = vec![0.0; silence];
+        driver.process_all(&vec![&nothing[..]; self.sounds.len()], &[512]);
+        let frames = host[0].len();
+        for start in (0..frames).step_by(PART) {
+            let part = start..frames.min(start + PART);
+            let outs = driver.process_all(&self.sounds.iter().map(|s| &s[part.clone()]).collect::<Vec<_>>(), &[512]);
+            let same = |(host, out): (&&[f32], &Vec<f32>)| {
+                host[part.clone()].iter().zip(out).take_while(|(host, engine)| host == engine).count()
+            };
+            let agreed = host.iter().zip(&outs).map(same).min().unwrap_or(0);
+            if agreed < part.len() {
+                return start + agreed;
+            }
+        }
+        frames
+    }
+
     /// Demands that a host has written what the engine gives, sample by sample, a channel for each output.
     pub fn assert_written(&self, workshop: &Workshop, name: &str) {
         for (channel, engine) in self.expected().iter().enumerate() {
@@ -163,14 +188,18 @@ impl Trial {
 
     /// What comes out of an instance with the settings.
     fn played(&self, mut driver: Driver) -> Vec<Vec<f32>> {
-        for (symbol, _, value) in self.changed() {
-            driver.set(symbol, value);
-        }
+        self.set_all(&mut driver);
         let outs = driver.process_all(&self.slices(), &[512]);
         for meter in self.layout.meters.iter().filter(|meter| meter.symbol.starts_with("state")) {
             assert!(driver.meter(meter.symbol) >= 1.0, "{} locks on this sound: {:?}", self.name, driver.meters());
         }
         outs
+    }
+
+    fn set_all(&self, driver: &mut Driver) {
+        for (symbol, _, value) in self.changed() {
+            driver.set(symbol, value);
+        }
     }
 
     fn slices(&self) -> Vec<&[f32]> {
@@ -279,6 +308,11 @@ impl Workshop {
         let path = self.path(name);
         std::fs::write(&path, file).expect("the folder can be written");
         path
+    }
+
+    /// Reads all of the `channels` channels of a sound file of 32-bit floats.
+    pub fn read_all(&self, name: &str, channels: usize) -> Vec<Vec<f32>> {
+        (0..channels).map(|channel| self.read(name, channel)).collect()
     }
 
     /// Reads channel `channel` of a sound file of 32-bit floats.

@@ -5,12 +5,10 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
-use driftmerge_dsp::{Controls, Engine};
 use driftmerge_plugin::guard::FlushDenormals;
 
-use crate::hosts::{Background, Settings, Workshop, succeed};
+use crate::hosts::{Background, Trial, Workshop, succeed};
 use crate::pulse::{MICS, Rig};
-use crate::two_clocks::Pair;
 use crate::wait::wait_until;
 
 /// The private server, stopped when dropped.
@@ -136,12 +134,12 @@ impl<'a> PipeWire<'a> {
     }
 }
 
-/// Demands that what was recorded while the pair was played is what the engine makes of it, sample by sample.
+/// Demands that what was recorded of every output while the sound was played is what the engine makes of it, sample by sample.
 ///
 /// How many frames of silence the plugin heard before is seen in the recording, but for those that it heard before the
 /// recording began, or the recorder before it. The engine knows the difference: it works in steps that it counts from the
 /// first frame, the slowest of them more than a second long.
-pub fn assert_same_after_silence(recording: &[f32], pair: &Pair, settings: &Settings) {
+pub fn assert_same_after_silence(recording: &[Vec<f32>], trial: &Trial) {
     /// By what the silences differ that are tried, frames: the server's periods are multiples of it.
     const STEP: usize = 64;
     /// By how much they differ at most, s: on a busy machine seconds may pass between the two.
@@ -150,41 +148,18 @@ pub fn assert_same_after_silence(recording: &[f32], pair: &Pair, settings: &Sett
     const BLOCK: usize = 1024;
 
     let first_sound = |sound: &[f32]| sound.iter().position(|x| *x != 0.0).expect("it is not silent");
-    let seen = first_sound(recording) - first_sound(&settings.merged(pair));
-    let frames = pair.a.len() - BLOCK;
-    assert!(recording.len() >= seen + frames, "nearly all of it was recorded");
-    let host = &recording[seen..seen + frames];
+    let seen = first_sound(&recording[0]) - first_sound(&trial.expected()[0]);
+    let frames = trial.sounds[0].len() - BLOCK;
+    assert!(recording.iter().all(|channel| channel.len() >= seen + frames), "nearly all of it was recorded");
+    let host: Vec<&[f32]> = recording.iter().map(|channel| &channel[seen..seen + frames]).collect();
 
-    let steps = (0..MOST_S * pair.rate_hz as usize).step_by(STEP);
+    let steps = (0..MOST_S * trial.rate_hz as usize).step_by(STEP);
     let mut silences = steps.flat_map(|step| [Some(seen + step), seen.checked_sub(step)]).flatten();
-    let agree = |silence| agreeing_after(silence, pair, settings, host);
+    let _flush = FlushDenormals::new();
     let mut best = (0, 0);
     let found = silences.any(|silence| {
-        best = best.max((agree(silence), silence));
+        best = best.max((trial.agreeing_after(silence, &host), silence));
         best.0 == frames
     });
     assert!(found, "only {} of {frames} frames agree, after {} of silence; {seen} were recorded", best.0, best.1);
-}
-
-/// How many frames of `host` are those that the engine gives for the pair after `silence` frames of nothing.
-fn agreeing_after(silence: usize, pair: &Pair, settings: &Settings, host: &[f32]) -> usize {
-    /// Frames after which it is seen whether to go on.
-    const PART: usize = 1000;
-
-    let _flush = FlushDenormals::new();
-    let mut engine = Engine::new(f64::from(pair.rate_hz), &Controls::default()).expect("the rate is good");
-    engine.set_controls(&settings.controls());
-    let mut out = vec![0.0; silence.max(PART)];
-    let nothing = vec![0.0; silence];
-    engine.process(&nothing, &nothing, &mut out);
-    let mut agreed = 0;
-    for (part, (a, b)) in host.chunks(PART).zip(pair.a.chunks(PART).zip(pair.b.chunks(PART))) {
-        engine.process(a, b, &mut out);
-        let same = part.iter().zip(&out).take_while(|(host, engine)| host == engine).count();
-        agreed += same;
-        if same < part.len() {
-            break;
-        }
-    }
-    agreed
 }

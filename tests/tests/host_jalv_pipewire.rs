@@ -1,14 +1,14 @@
 //! `jalv` on `PipeWire`'s JACK, behind a null sink.
 
-use driftmerge_tests::hosts::{Background, CHANGED, Settings, URI, Workshop, succeed};
+use driftmerge_tests::hosts::{Background, CHANGED, Trial, URI, Workshop, succeed};
 use driftmerge_tests::pipewire::{PipeWire, assert_same_after_silence};
-use driftmerge_tests::two_clocks::Pair;
 
 #[test]
 fn jalv_on_pipewire_gives_what_the_engine_gives() {
-    let (workshop, pair, settings) = (Workshop::new(), Pair::short(), Settings::default());
-    let input = workshop.write_pair("in.wav", &pair);
-    let pipewire = PipeWire::start(&workshop, pair.rate_hz, &[]);
+    let workshop = Workshop::new();
+    let [trial, ..] = Trial::uris();
+    let input = trial.write(&workshop, "in.wav");
+    let pipewire = PipeWire::start(&workshop, trial.rate_hz, &[]);
     let null_sink = ["module-null-sink", "sink_name=source", "channels=2", "format=float32le", "rate=16000"];
     succeed(pipewire.command("pactl").arg("load-module").args(null_sink));
     let mut command = pipewire.command("pw-jack");
@@ -30,10 +30,10 @@ fn jalv_on_pipewire_gives_what_the_engine_gives() {
     link("source:monitor_FL", "merge:in_a");
     link("source:monitor_FR", "merge:in_b");
     // Target 0: the recorder waits to be linked.
-    let recorder = pipewire.record("0", pair.rate_hz, 1, &workshop.path("out.wav"));
+    let recorder = pipewire.record("0", trial.rate_hz, 1, &workshop.path("out.wav"));
     wait_for(&mut jalv, &["pw-cat:input_MONO"]);
     link("merge:out", "pw-cat:input_MONO");
     pipewire.play("source", &input);
     recorder.stop();
-    assert_same_after_silence(&workshop.read("out.wav", 0), &pair, &settings);
+    assert_same_after_silence(&workshop.read_all("out.wav", 1), &trial);
 }

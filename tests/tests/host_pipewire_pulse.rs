@@ -2,29 +2,27 @@
 
 use std::time::Duration;
 
-use driftmerge_tests::hosts::{Settings, Workshop, succeed};
+use driftmerge_tests::hosts::{Settings, Trial, Workshop, succeed};
 use driftmerge_tests::pipewire::{PipeWire, assert_same_after_silence};
 use driftmerge_tests::pulse::wait_until;
-use driftmerge_tests::two_clocks::Pair;
 
 #[test]
 fn the_label_driftmerge_dual_gives_what_the_engine_gives_on_both_channels() {
-    let (workshop, pair, settings) = (Workshop::new(), Pair::short(), Settings::default());
-    let input = workshop.write_pair("in.wav", &pair);
-    let pipewire = PipeWire::start(&workshop, pair.rate_hz, &[]);
+    let workshop = Workshop::new();
+    let [_, trial, ..] = Trial::labels();
+    let input = trial.write(&workshop, "in.wav");
+    let pipewire = PipeWire::start(&workshop, trial.rate_hz, &[]);
     let load = |arguments: &[&str]| succeed(pipewire.command("pactl").arg("load-module").args(arguments));
     load(&["module-null-sink", "sink_name=speaker", "channels=2", "format=float32le", "rate=16000"]);
-    let controls = format!("control={}", settings.positional().join(","));
+    let controls = format!("control={}", Settings::default().positional().join(","));
     let plugin = ["plugin=driftmerge", "label=driftmerge_dual", "channels=2", &controls];
     load(&[&["module-ladspa-sink", "sink_name=merge", "sink_master=speaker"], &plugin[..]].concat());
 
     let limit = Duration::from_secs(20);
     wait_until("the sink plays into the speaker", limit, || pipewire.links().contains("|-> speaker:playback_FR"));
-    let recorder = pipewire.record_monitor("speaker", pair.rate_hz, 2, &workshop.path("out.wav"));
+    let recorder = pipewire.record_monitor("speaker", trial.rate_hz, 2, &workshop.path("out.wav"));
     wait_until("it is recorded", limit, || pipewire.links().contains("|-> pw-cat:input_FR"));
     pipewire.play("merge", &input);
     recorder.stop();
-    for channel in [0, 1] {
-        assert_same_after_silence(&workshop.read("out.wav", channel), &pair, &settings);
-    }
+    assert_same_after_silence(&workshop.read_all("out.wav", 2), &trial);
 }
