@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use driftmerge_tests::hosts::{Trial, Workshop, succeed};
-use driftmerge_tests::pipewire::{PipeWire, assert_same_after_silence};
+use driftmerge_tests::pipewire::{PipeWire, Stalled, assert_same_after_silence, played};
 use driftmerge_tests::pulse::wait_until;
 
 /// The microphones and the channels of the chain that they go to.
@@ -39,7 +39,7 @@ fn example(kind: &str, trial: &Trial) -> String {
 
 /// Starts PipeWire with an example, looks at its graph, plays sound into it, and compares what comes out of the
 /// microphone that applications see with the engine.
-fn compare(kind: &str, trial: &Trial) {
+fn compare(kind: &str, trial: &Trial) -> Result<(), Stalled> {
     let workshop = Workshop::new();
     let input = trial.write(&workshop, "in.wav");
     let (ins, outs) = (trial.layout.ins.len(), trial.layout.outs.len());
@@ -67,31 +67,32 @@ fn compare(kind: &str, trial: &Trial) {
     let last = if outs == 1 { "MONO" } else { "FR" };
     let (from, to) = (format!("driftmerge:capture_{last}"), format!("pw-cat:input_{last}"));
     wait_until("it is recorded", limit, || linked(&from, &to));
-    pipewire.play("driftmerge_in", &input);
+    pipewire.play("driftmerge_in", &input)?;
     recorder.stop();
     assert_same_after_silence(&workshop.read_all("out.wav", outs), trial);
+    Ok(())
 }
 
 #[test]
 fn the_lv2_example_gives_what_the_engine_gives() {
     let [merge, ..] = Trial::uris();
-    compare("lv2", &merge);
+    played(|| compare("lv2", &merge));
 }
 
 #[test]
 fn the_ladspa_example_gives_what_the_engine_gives() {
     let [merge, ..] = Trial::labels();
-    compare("ladspa", &merge);
+    played(|| compare("ladspa", &merge));
 }
 
 #[test]
 fn the_example_of_four_microphones_gives_what_the_engine_gives() {
     let [_, merge4, _] = Trial::uris();
-    compare("merge4-lv2", &merge4);
+    played(|| compare("merge4-lv2", &merge4));
 }
 
 #[test]
 fn the_example_of_aligned_microphones_gives_what_the_engine_gives_on_both_channels() {
     let [_, _, align] = Trial::uris();
-    compare("align-lv2", &align);
+    played(|| compare("align-lv2", &align));
 }

@@ -3,11 +3,15 @@
 use std::time::Duration;
 
 use driftmerge_tests::hosts::{Settings, Trial, Workshop, succeed};
-use driftmerge_tests::pipewire::{PipeWire, assert_same_after_silence};
+use driftmerge_tests::pipewire::{PipeWire, Stalled, assert_same_after_silence, played};
 use driftmerge_tests::pulse::wait_until;
 
 #[test]
 fn the_label_driftmerge_dual_gives_what_the_engine_gives_on_both_channels() {
+    played(compare);
+}
+
+fn compare() -> Result<(), Stalled> {
     let workshop = Workshop::new();
     let [_, trial, ..] = Trial::labels();
     let input = trial.write(&workshop, "in.wav");
@@ -22,7 +26,8 @@ fn the_label_driftmerge_dual_gives_what_the_engine_gives_on_both_channels() {
     wait_until("the sink plays into the speaker", limit, || pipewire.links().contains("|-> speaker:playback_FR"));
     let recorder = pipewire.record_monitor("speaker", trial.rate_hz, 2, &workshop.path("out.wav"));
     wait_until("it is recorded", limit, || pipewire.links().contains("|-> pw-cat:input_FR"));
-    pipewire.play("merge", &input);
+    pipewire.play("merge", &input)?;
     recorder.stop();
     assert_same_after_silence(&workshop.read_all("out.wav", 2), &trial);
+    Ok(())
 }
