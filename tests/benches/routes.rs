@@ -82,7 +82,7 @@ fn used_s(process: u32) -> f64 {
 /// What one measurement gave.
 struct Measured {
     windows: Vec<Window>,
-    /// Between microphone A's taking a sound and an application's getting it, s.
+    /// Between microphone A's taking a sound and an application's getting it, s; NaN where it is not found.
     latency_s: f64,
     /// Share of one core.
     share: f64,
@@ -108,7 +108,9 @@ fn record(server: &Server, source: &str, seconds: f64, running: Option<&Running>
         let taken_s = window.a.position / (RATE * (1.0 + a.clock_ppm * 1e-6)) + WINDOW_S;
         (got_s - taken_s).rem_euclid(PERIOD_S)
     });
-    Measured { latency_s: quantile(late.collect(), 0.5), windows, share }
+    let late: Vec<f64> = late.collect();
+    let latency_s = if late.is_empty() { f64::NAN } else { quantile(late, 0.5) };
+    Measured { windows, latency_s, share }
 }
 
 /// Measures one route and prints its line.
@@ -121,14 +123,17 @@ fn route(server: &Server, route: &str, seconds: f64, alone: &Measured) {
         command
     };
     let mut running = None;
+    // What `run` chooses at its first lock; the others cannot know it. Tunnels on PipeWire may be half a second apart.
+    let latency = if matches!(server, Server::PulseAudio(_)) { "200" } else { "600" };
     if route == "load" {
-        // What `run` chooses at its first lock; `load` cannot know it. Tunnels on PipeWire may be half a second apart.
-        let latency = if matches!(server, Server::PulseAudio(_)) { "200" } else { "600" };
         succeed(driftmerge(&["load", "--latency", latency]).args(mics));
     } else {
         let started = Running::start({
             let mut command = driftmerge(&["run", "--route", route]);
             command.args(mics);
+            if route == "pipewire" {
+                command.args(["--latency", latency]);
+            }
             command
         });
         started.wait_for("merging", LIMIT);

@@ -26,24 +26,20 @@ fn compare(trial: &Trial) -> Result<(), Stalled> {
             ports.iter().all(|port| there.iter().any(|p| p == port))
         });
     };
-    let join = |pairs: Vec<(String, String)>| {
-        for (from, to) in pairs {
-            succeed(pipewire.command("pw-link").args([from, to]));
-        }
-    };
+    let join = |pairs: Vec<(String, String)>| pairs.into_iter().try_for_each(|(from, to)| pipewire.link(&from, &to));
     let sources = ["FL", "FR", "RL", "RR"].map(|channel| format!("source:monitor_{channel}"));
     let inputs: Vec<String> = ins.iter().map(|name| format!("merge:{name}")).collect();
     let outputs: Vec<String> = outs.iter().map(|name| format!("merge:{name}")).collect();
     wait_for(&mut jalv, &[&sources[..ins.len()], &inputs, &outputs].concat());
     // A client shows its ports before it runs; a link that is made meanwhile may be negotiated for ever.
     jalv.wait_until("jalv runs", |_| pipewire.runs("merge"));
-    join(sources.into_iter().zip(inputs).collect());
+    join(sources.into_iter().zip(inputs).collect())?;
     // Target 0: the recorder waits to be linked.
     let recorder = pipewire.record("0", trial.rate_hz, outs.len() as u32, &workshop.path("out.wav"));
     let taken = if outs.len() == 1 { vec!["pw-cat:input_MONO"] } else { vec!["pw-cat:input_FL", "pw-cat:input_FR"] };
     let taken: Vec<String> = taken.into_iter().map(str::to_owned).collect();
     wait_for(&mut jalv, &taken);
-    join(outputs.into_iter().zip(taken).collect());
+    join(outputs.into_iter().zip(taken).collect())?;
     pipewire.play("source", &input)?;
     recorder.stop();
     assert_same_after_silence(&workshop.read_all("out.wav", outs.len()), trial);
