@@ -372,6 +372,14 @@ impl Background {
     }
 }
 
+impl Background {
+    /// Ends its standard input and gives it some time to end by itself.
+    pub fn end_input(&mut self) {
+        drop(self.child.stdin.take());
+        let _ = ended_within(&mut self.child, Duration::from_secs(5));
+    }
+}
+
 impl Drop for Background {
     fn drop(&mut self) {
         // Asked first: a JACK server that is killed at once leaves its place in a list of eight taken.

@@ -46,13 +46,12 @@ fn compare(kind: &str, trial: &Trial) -> Result<(), Stalled> {
     let configurations = [("driftmerge", example(kind, trial)), ("microphones", microphones(ins))];
     let pipewire = PipeWire::start(&workshop, trial.rate_hz, &configurations);
     let limit = Duration::from_secs(20);
-    let linked = |from: &str, to: &str| pipewire.links().contains(&format!("{from}\n  |-> {to}\n"));
     for (letter, channel) in &MICROPHONES[..ins] {
         for (from, to) in [
             (format!("mic_{letter}:capture_MONO"), format!("driftmerge_{letter}_capture:input_MONO")),
             (format!("driftmerge_{letter}:output_{channel}"), format!("driftmerge_in:playback_{channel}")),
         ] {
-            wait_until(&format!("{from} is linked to {to}"), limit, || linked(&from, &to));
+            pipewire.wait_for_link(&from, &to)?;
         }
     }
     wait_until("the microphones rest while nobody listens", limit, || {
@@ -65,8 +64,7 @@ fn compare(kind: &str, trial: &Trial) -> Result<(), Stalled> {
     let file = workshop.path("out.wav");
     let recorder = pipewire.record("driftmerge", trial.rate_hz, outs as u32, &file);
     let last = if outs == 1 { "MONO" } else { "FR" };
-    let (from, to) = (format!("driftmerge:capture_{last}"), format!("pw-cat:input_{last}"));
-    wait_until("it is recorded", limit, || linked(&from, &to));
+    pipewire.wait_for_link(&format!("driftmerge:capture_{last}"), &format!("pw-cat:input_{last}"))?;
     pipewire.play("driftmerge_in", &input)?;
     recorder.stop();
     assert_same_after_silence(&workshop.read_all("out.wav", outs), trial);
