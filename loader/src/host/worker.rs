@@ -22,7 +22,7 @@ use super::merger::{Change, Delay, Meters, Shared, StageStart, Start};
 use super::pace::{Move, Pace};
 use super::plugin::Hosted;
 use driftmerge_dsp::params::{CONTROLS, delay_for_lag_ms};
-use driftmerge_dsp::{Controls, Snapshot};
+use driftmerge_dsp::{Controls, Mode, Snapshot};
 use ringbuf::traits::{Consumer as _, Observer as _, Producer as _};
 use ringbuf::{HeapCons, HeapProd};
 use std::sync::Arc;
@@ -64,6 +64,8 @@ struct Stage {
     owed_frames: usize,
     trim_frames: i64,
     meters: Meters,
+    /// The mode that stands for the one of the controls for a while.
+    mode_instead: Option<Mode>,
 }
 
 impl Stage {
@@ -100,6 +102,7 @@ impl Stage {
             owed_frames: 0,
             trim_frames: 0,
             meters: Meters::default(),
+            mode_instead: None,
         }
     }
 
@@ -139,13 +142,28 @@ impl Stage {
         learnt.or(self.known)
     }
 
+    /// Hears the microphone alone where all before it are gone and no lag is known: to the plugin a silent reference may be a
+    /// talker who pauses, and stays.
+    fn hear_without_reference(&mut self, gone: bool) {
+        let mode = (gone && !self.meters.locked()).then_some(Mode::OnlyB);
+        if mode != self.mode_instead {
+            self.mode_instead = mode;
+            self.send_controls();
+        }
+    }
+
+    fn send_controls(&mut self) {
+        let mode = self.mode_instead.unwrap_or(self.controls.mode);
+        self.plugin.set_controls(&Controls { mode, ..self.controls });
+    }
+
     /// Tells the plugin that frames of the microphone were taken out (positive) or are put in (negative).
     fn tell(&mut self, frames: i64) {
         self.trim_frames += frames;
         // The port counts modulo its range.
         let wrapped = (self.trim_frames + TRIM_RANGE / 2).rem_euclid(TRIM_RANGE) - TRIM_RANGE / 2;
         self.controls.lag_trim_frames = wrapped as i32;
-        self.plugin.set_controls(&self.controls);
+        self.send_controls();
     }
 
     /// Takes a change of the controls, or of what is known.
@@ -170,7 +188,7 @@ impl Stage {
                 self.delay_chosen = !self.auto_delay;
             }
         }
-        self.plugin.set_controls(&self.controls);
+        self.send_controls();
     }
 
     /// Merges one block and chooses the delay at the first lock, and again where the lag has outgrown it for good: for a
@@ -181,7 +199,7 @@ impl Stage {
         self.meters = Meters::new(values);
         if self.controls.reset {
             self.controls.reset = false;
-            self.plugin.set_controls(&self.controls);
+            self.send_controls();
         }
         let locked = self.meters.locked();
         if locked && !self.realign {
@@ -193,7 +211,7 @@ impl Stage {
         if locked && (outgrown || !self.delay_chosen) {
             (self.delay_chosen, self.late_frames) = (true, 0);
             self.controls.delay_ms = delay_for_lag_ms(f64::from(self.meters.lag_ms));
-            self.plugin.set_controls(&self.controls);
+            self.send_controls();
         }
         values
     }
@@ -379,7 +397,10 @@ impl Worker {
     /// Runs the stages on what is in the blocks.
     fn run(&mut self) {
         self.merged[0] = self.blocks[0];
+        let mut gone = true;
         for i in 0..self.stages.len() {
+            gone &= !self.shared.alive[i].load(Ordering::Relaxed);
+            self.stages[i].hear_without_reference(gone);
             let [merged, out] = &mut self.merged;
             let latency_before = self.stages[i].meters.latency_frames;
             let values = self.stages[i].run(merged, &self.blocks[i + 1], out);
