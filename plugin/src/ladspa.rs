@@ -8,8 +8,7 @@
 //!
 //! Port names are the symbols of the table, the same as in LV2. The latency port has to be called `latency` anyway.
 
-use std::ffi::{CStr, CString, c_char, c_int, c_ulong, c_void};
-use std::sync::LazyLock;
+use std::ffi::{CStr, c_char, c_int, c_ulong, c_void};
 
 use driftmerge_dsp::params::{Kind, Port};
 
@@ -107,25 +106,29 @@ use bits::{
 /// LADSPA has no number for a default, only a few places in the range. Hosts (`module-ladspa-sink` among them) refuse
 /// values outside the bounds, so a range is widened, where no place fits, until one does: never narrowed, so that
 /// what the table allows is allowed here. The engine brings what lies beyond the table to its bounds.
-fn control_hint(port: &Port) -> RangeHint {
+const fn control_hint(port: &Port) -> RangeHint {
     let bounded = HINT_BOUNDED_BELOW | HINT_BOUNDED_ABOVE;
-    let (hint, lower, upper) = match (port.symbol, port.kind) {
-        // A quarter and three quarters of the way up, geometric mean: exactly 0.01, 750 and 30.
-        ("threshold", _) => (bounded | HINT_DEFAULT_LOW, -0.32, port.max),
-        ("lag_limit", _) => (bounded | HINT_DEFAULT_HIGH, 0.0, port.max),
-        ("half_life", _) => (bounded | HINT_LOGARITHMIC | HINT_DEFAULT_MIDDLE, port.min, 1800.0),
+    let toggle = matches!(port.kind, Kind::Toggle | Kind::Trigger);
+    let (hint, lower, upper) = if port.default == 0.01 {
+        // `threshold`, `lag_limit` and `half_life`: a quarter and three quarters of the way up, geometric mean.
+        (bounded | HINT_DEFAULT_LOW, -0.32, port.max)
+    } else if port.default == 750.0 {
+        (bounded | HINT_DEFAULT_HIGH, 0.0, port.max)
+    } else if port.default == 30.0 {
+        (bounded | HINT_LOGARITHMIC | HINT_DEFAULT_MIDDLE, port.min, 1800.0)
+    } else if toggle && port.default == 0.0 {
         // A toggle that is on by default is a number from 0 to 1: `GStreamer` takes every toggle to be off at first.
-        (_, Kind::Toggle | Kind::Trigger) if port.default == 0.0 => (HINT_TOGGLED | HINT_DEFAULT_0, port.min, port.max),
-        (_, Kind::Continuous) => (bounded | default_hint(port), port.min, port.max),
-        (_, Kind::Integer | Kind::Enumeration(_) | Kind::Toggle | Kind::Trigger) => {
-            (bounded | HINT_INTEGER | default_hint(port), port.min, port.max)
-        }
+        (HINT_TOGGLED | HINT_DEFAULT_0, port.min, port.max)
+    } else if matches!(port.kind, Kind::Continuous) {
+        (bounded | default_hint(port), port.min, port.max)
+    } else {
+        (bounded | HINT_INTEGER | default_hint(port), port.min, port.max)
     };
     RangeHint { hint, lower, upper }
 }
 
 /// The hint for a default that LADSPA has a name for. (Another one would be seen by the test of the defaults.)
-fn default_hint(port: &Port) -> c_int {
+const fn default_hint(port: &Port) -> c_int {
     match port.default {
         100.0 => HINT_DEFAULT_100,
         1.0 => HINT_DEFAULT_1,
@@ -133,52 +136,86 @@ fn default_hint(port: &Port) -> c_int {
     }
 }
 
-/// What a descriptor points to.
-struct Strings {
-    names: Vec<CString>,
-    pointers: Vec<*const c_char>,
-    kinds: Vec<c_int>,
-    hints: Vec<RangeHint>,
+/// Bytes of a port's name with the NUL that ends it, at most.
+const NAME_BYTES: usize = 16;
+
+/// What a descriptor of `N` ports points to. It is worked out by the compiler and stands in the library itself: hosts that
+/// look at one library after the other load and unload them, and memory taken for this would not come back.
+struct Tables<const N: usize> {
+    names: [[u8; NAME_BYTES]; N],
+    kinds: [c_int; N],
+    hints: [RangeHint; N],
 }
 
-/// A descriptor with all that it points to, made once and kept as long as the library is loaded.
-struct Plugin {
-    descriptor: Descriptor,
-    _strings: Strings,
+impl<const N: usize> Tables<N> {
+    const fn new(layout: &Layout) -> Self {
+        let none = RangeHint { hint: 0, lower: 0.0, upper: 0.0 };
+        let mut tables = Self { names: [[0; NAME_BYTES]; N], kinds: [0; N], hints: [none; N] };
+        let mut i = 0;
+        while i < N {
+            let (name, kind) = if i < layout.first_meter() {
+                tables.hints[i] = control_hint(&layout.controls[i]);
+                (layout.controls[i].symbol, PORT_CONTROL | PORT_INPUT)
+            } else if i < layout.first_out() {
+                (layout.meters[i - layout.first_meter()].symbol, PORT_CONTROL | PORT_OUTPUT)
+            } else if i < layout.first_in() {
+                (layout.outs[i - layout.first_out()], PORT_AUDIO | PORT_OUTPUT)
+            } else {
+                (layout.ins[i - layout.first_in()], PORT_AUDIO | PORT_INPUT)
+            };
+            assert!(name.len() < NAME_BYTES, "the name has room");
+            let mut at = 0;
+            while at < name.len() {
+                tables.names[i][at] = name.as_bytes()[at];
+                at += 1;
+            }
+            tables.kinds[i] = kind;
+            i += 1;
+        }
+        tables
+    }
+
+    /// Where each name is.
+    const fn pointers(&'static self) -> Pointers<N> {
+        let mut pointers = [std::ptr::null(); N];
+        let mut i = 0;
+        while i < N {
+            pointers[i] = self.names[i].as_ptr().cast();
+            i += 1;
+        }
+        Pointers(pointers)
+    }
 }
 
-// SAFETY: nothing in it is written after it is made; the pointers lead into its own vectors and to constants.
-unsafe impl Send for Plugin {}
-// SAFETY: as above.
+struct Pointers<const N: usize>([*const c_char; N]);
+
+// SAFETY: they lead to constants.
+unsafe impl<const N: usize> Sync for Pointers<N> {}
+
+/// A descriptor as the library keeps it.
+struct Plugin(Descriptor);
+
+// SAFETY: nothing in it is ever written; the pointers lead to constants.
 unsafe impl Sync for Plugin {}
 
 impl Plugin {
-    fn new(unique_id: c_ulong, label: &'static CStr, name: &'static CStr, layout: &'static Layout) -> Self {
-        let none = RangeHint { hint: 0, lower: 0.0, upper: 0.0 };
-        let mut list: Vec<(&str, c_int, RangeHint)> = Vec::new();
-        list.extend(layout.controls.iter().map(|port| (port.symbol, PORT_CONTROL | PORT_INPUT, control_hint(port))));
-        list.extend(layout.meters.iter().map(|port| (port.symbol, PORT_CONTROL | PORT_OUTPUT, none)));
-        list.extend(layout.outs.iter().map(|name| (*name, PORT_AUDIO | PORT_OUTPUT, none)));
-        list.extend(layout.ins.iter().map(|name| (*name, PORT_AUDIO | PORT_INPUT, none)));
-
-        let names: Vec<CString> = list.iter().map(|port| CString::new(port.0).unwrap_or_default()).collect();
-        let strings = Strings {
-            pointers: names.iter().map(|name| name.as_ptr()).collect(),
-            names,
-            kinds: list.iter().map(|port| port.1).collect(),
-            hints: list.iter().map(|port| port.2).collect(),
-        };
-        let descriptor = Descriptor {
+    const fn new<const N: usize>(
+        (unique_id, label, name): (c_ulong, &'static CStr, &'static CStr),
+        layout: &'static Layout,
+        tables: &'static Tables<N>,
+        names: &'static Pointers<N>,
+    ) -> Self {
+        Self(Descriptor {
             unique_id,
             label: label.as_ptr(),
             properties: PROPERTY_HARD_RT_CAPABLE,
             name: name.as_ptr(),
             maker: c"driftmerge".as_ptr(),
             copyright: c"MIT OR Apache-2.0".as_ptr(),
-            port_count: strings.names.len() as c_ulong,
-            port_descriptors: strings.kinds.as_ptr(),
-            port_names: strings.pointers.as_ptr(),
-            port_range_hints: strings.hints.as_ptr(),
+            port_count: N as c_ulong,
+            port_descriptors: tables.kinds.as_ptr(),
+            port_names: names.0.as_ptr(),
+            port_range_hints: tables.hints.as_ptr(),
             implementation_data: std::ptr::from_ref(layout).cast_mut().cast(),
             instantiate,
             connect_port,
@@ -188,28 +225,32 @@ impl Plugin {
             set_run_adding_gain: None,
             deactivate: None,
             cleanup,
-        };
-        Self { descriptor, _strings: strings }
+        })
     }
 }
 
+/// A descriptor and all that it points to.
+macro_rules! plugin {
+    ($number:literal, $label:literal, $name:literal, $layout:ident) => {{
+        static LAYOUT: Layout = $layout;
+        static TABLES: Tables<{ $layout.count() }> = Tables::new(&LAYOUT);
+        static NAMES: Pointers<{ $layout.count() }> = TABLES.pointers();
+        Plugin::new(($number, $label, $name), &LAYOUT, &TABLES, &NAMES)
+    }};
+}
+
 /// The numbers must differ from those of every other plugin in the world, and from 1 to 1000, which are for trying out.
-static PLUGINS: LazyLock<[Plugin; 4]> = LazyLock::new(|| {
-    [
-        Plugin::new(4_417_281, c"driftmerge", c"Driftmerge: two microphones into one", &MERGE),
-        Plugin::new(4_417_282, c"driftmerge_dual", c"Driftmerge: two microphones into one, on both channels", &DUAL),
-        Plugin::new(4_417_283, c"driftmerge_merge4", c"Driftmerge: four microphones into one", &MERGE4),
-        Plugin::new(4_417_284, c"driftmerge_align", c"Driftmerge: two microphones aligned, not mixed", &ALIGN),
-    ]
-});
+static PLUGINS: [Plugin; 4] = [
+    plugin!(4_417_281, c"driftmerge", c"Driftmerge: two microphones into one", MERGE),
+    plugin!(4_417_282, c"driftmerge_dual", c"Driftmerge: two microphones into one, on both channels", DUAL),
+    plugin!(4_417_283, c"driftmerge_merge4", c"Driftmerge: four microphones into one", MERGE4),
+    plugin!(4_417_284, c"driftmerge_align", c"Driftmerge: two microphones aligned, not mixed", ALIGN),
+];
 
 /// Where a LADSPA host finds the plugins of this library: one by one, then NULL.
 #[unsafe(no_mangle)]
 pub extern "C" fn ladspa_descriptor(index: c_ulong) -> *const Descriptor {
-    usize::try_from(index)
-        .ok()
-        .and_then(|i| PLUGINS.get(i))
-        .map_or(std::ptr::null(), |plugin| &raw const plugin.descriptor)
+    usize::try_from(index).ok().and_then(|i| PLUGINS.get(i)).map_or(std::ptr::null(), |plugin| &raw const plugin.0)
 }
 
 /// One plugin as the host holds it.
