@@ -4,27 +4,31 @@
 
 use std::ffi::{CStr, CString, c_char, c_int, c_ulong, c_void};
 use std::process::Command;
-use std::sync::{Mutex, OnceLock};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use libloading::{Library, Symbol};
 
 use crate::hosts::{Background, Workshop, succeed};
-use crate::two_clocks::Pair;
 use crate::wait::wait_until;
 
 /// Frames in a period.
 pub const PERIOD: usize = 256;
 
+/// The client library knows one server at a time in a process.
+static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+
 /// The server, stopped when dropped.
 pub struct JackServer {
     _process: Background,
     name: String,
+    _turn: MutexGuard<'static, ()>,
 }
 
 impl JackServer {
-    /// Starts a server.
+    /// Starts a server, as soon as this process has no other one.
     pub fn start(workshop: &Workshop, rate_hz: u32) -> Self {
+        let turn = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
         let name = format!("driftmerge-{}", std::process::id());
         let mut command = workshop.command("jackd");
         command.env("JACK_NO_AUDIO_RESERVATION", "1").args(["-r", "-n", &name, "-S", "-d", "dummy"]);
@@ -34,7 +38,7 @@ impl JackServer {
             let mut command = Command::new("jack_lsp");
             command.env("JACK_DEFAULT_SERVER", &name).output().is_ok_and(|output| output.status.success())
         });
-        Self { _process: process, name }
+        Self { _process: process, name, _turn: turn }
     }
 
     /// A command whose JACK is this server.
@@ -90,16 +94,28 @@ impl Api {
     }
 }
 
-/// What is played, and what is recorded from the first frame played on.
+/// What is played, and what is recorded from the first frame played on: a channel for each port.
 #[derive(Default)]
 struct Tape {
-    play: Vec<[f32; 2]>,
+    play: Vec<Vec<f32>>,
     played: usize,
-    record: Vec<f32>,
+    record: Vec<Vec<f32>>,
     /// Periods since the deck was made.
     periods: usize,
     /// The period in which playing began.
     began: usize,
+}
+
+impl Tape {
+    /// Frames to play.
+    fn frames(&self) -> usize {
+        self.play.first().map_or(0, Vec::len)
+    }
+
+    /// Frames recorded.
+    fn recorded(&self) -> usize {
+        self.record.first().map_or(0, Vec::len)
+    }
 }
 
 /// What a client's process function needs.
@@ -117,17 +133,16 @@ unsafe extern "C" fn player(frames: u32, station: *mut c_void) -> c_int {
         tape.began = tape.periods;
     }
     tape.periods += 1;
-    let mut play = tape.play[tape.played..].iter();
-    // SAFETY: JACK gives each of the client's ports a buffer of `frames`, here in its process function.
-    let outs = [0, 1].map(|i| unsafe { (Api::get().buffer)(station.ports[i], frames) });
-    for frame in 0..frames as usize {
-        let samples = play.next().copied().unwrap_or_default();
-        for (out, sample) in outs.iter().zip(samples) {
+    for (channel, port) in station.ports.iter().enumerate() {
+        // SAFETY: JACK gives each of the client's ports a buffer of `frames`, here in its process function.
+        let out = unsafe { (Api::get().buffer)(*port, frames) };
+        let sound = tape.play.get(channel).map_or(&[][..], |sound| &sound[tape.played..]);
+        for frame in 0..frames as usize {
             // SAFETY: as above.
-            unsafe { out.add(frame).write(sample) };
+            unsafe { out.add(frame).write(sound.get(frame).copied().unwrap_or_default()) };
         }
     }
-    tape.played = tape.play.len() - play.len();
+    tape.played = tape.frames().min(tape.played + frames as usize);
     0
 }
 
@@ -136,33 +151,39 @@ unsafe extern "C" fn recorder(frames: u32, station: *mut c_void) -> c_int {
     // SAFETY: the station that the client was made with, which is never freed.
     let station = unsafe { &*station.cast::<Station>() };
     let tape = &mut *station.tape.lock().expect("no panic while held");
-    if tape.played > 0 && tape.record.len() < tape.play.len() {
-        // SAFETY: JACK gives the client's port a buffer of `frames`, here in its process function.
-        let input =
-            unsafe { std::slice::from_raw_parts((Api::get().buffer)(station.ports[0], frames), frames as usize) };
-        tape.record.extend(input);
+    if tape.played > 0 && tape.recorded() < tape.frames() {
+        tape.record.resize(station.ports.len(), Vec::new());
+        for (sound, port) in tape.record.iter_mut().zip(&station.ports) {
+            // SAFETY: JACK gives each of the client's ports a buffer of `frames`, here in its process function.
+            let input = unsafe { std::slice::from_raw_parts((Api::get().buffer)(*port, frames), frames as usize) };
+            sound.extend(input);
+        }
     }
     0
+}
+
+/// Which way a client's ports go.
+#[derive(Clone, Copy)]
+enum Way {
+    In = 0x1,
+    Out = 0x2,
 }
 
 /// A client of the server, closed when dropped.
 struct Client(*mut c_void);
 
 impl Client {
-    /// Makes a client with the given ports, and lets it run.
+    /// Makes a client with ports 1 to `ports`, and lets it run.
     fn start(
         server: &JackServer,
         name: &CStr,
-        ports: &[&CStr],
+        (way, ports): (Way, usize),
         process: ProcessFn,
         tape: &'static Mutex<Tape>,
     ) -> Self {
         const NO_START_SERVER: c_int = 0x01;
         const SERVER_NAME: c_int = 0x04;
-        const IS_INPUT: c_ulong = 0x1;
-        const IS_OUTPUT: c_ulong = 0x2;
-        let (api, server) = (Api::get(), CString::new(server.name.as_str()).expect("no NUL"));
-        let direction = if ports.len() == 2 { IS_OUTPUT } else { IS_INPUT };
+        let (api, server) = (Api::get(), text(&server.name));
         // SAFETY: as jack/jack.h asks for: the server's name follows, since the options say so.
         let client = Self(unsafe {
             let options = NO_START_SERVER | SERVER_NAME;
@@ -170,9 +191,12 @@ impl Client {
         });
         assert!(!client.0.is_null(), "the server is up");
         let audio = c"32 bit float mono audio".as_ptr();
-        // SAFETY: the client's own handle, C strings.
-        let register = |port: &&CStr| unsafe { (api.register)(client.0, port.as_ptr(), audio, direction, 0) };
-        let station = Box::leak(Box::new(Station { tape, ports: ports.iter().map(register).collect() }));
+        let register = |port: usize| {
+            let port = text(&port.to_string());
+            // SAFETY: the client's own handle, C strings.
+            unsafe { (api.register)(client.0, port.as_ptr(), audio, way as c_ulong, 0) }
+        };
+        let station = Box::leak(Box::new(Station { tape, ports: (1..=ports).map(register).collect() }));
         // SAFETY: the station is never freed, so it is there whenever the process function is called.
         let status = unsafe { (api.set_process)(client.0, process, (&raw mut *station).cast()) };
         assert_eq!(status, 0);
@@ -189,6 +213,10 @@ impl Drop for Client {
     }
 }
 
+fn text(text: &str) -> CString {
+    CString::new(text).expect("no NUL")
+}
+
 /// A player and a recorder: two clients, so that a host between them runs after the one and before the other in every
 /// period.
 pub struct Deck<'a> {
@@ -200,39 +228,46 @@ pub struct Deck<'a> {
 }
 
 impl<'a> Deck<'a> {
-    /// Two clients of the server.
-    pub fn new(workshop: &'a Workshop, server: &'a JackServer) -> Self {
+    /// Two clients of the server, for a host with so many audio inputs and outputs.
+    pub fn new(workshop: &'a Workshop, server: &'a JackServer, ins: usize, outs: usize) -> Self {
         let tape: &'static Mutex<Tape> = Box::leak(Box::default());
-        let player = Client::start(server, c"player", &[c"a", c"b"], player, tape);
-        let client = Client::start(server, c"recorder", &[c"in"], recorder, tape);
+        let player = Client::start(server, c"player", (Way::Out, ins), player, tape);
+        let client = Client::start(server, c"recorder", (Way::In, outs), recorder, tape);
         Self { workshop, server, tape, client, _player: player }
     }
 
-    /// Connects a host's ports, as soon as the host is ready for it: a client shows its ports before it runs.
-    pub fn connect(&self, in_a: &CStr, in_b: &CStr, out: &CStr) {
-        for (from, to) in [(c"player:a", in_a), (c"player:b", in_b), (out, c"recorder:in")] {
+    /// Connects the ports of the client `host`, as soon as it runs; gives how many periods the server had run by then, good
+    /// to a few.
+    pub fn connect(&self, host: &str, ins: &[&str], outs: &[&str]) -> usize {
+        let mut ran = None;
+        let into = ins.iter().enumerate().map(|(i, port)| (format!("player:{}", i + 1), format!("{host}:{port}")));
+        let out = outs.iter().enumerate().map(|(i, port)| (format!("{host}:{port}"), format!("recorder:{}", i + 1)));
+        for (from, to) in into.chain(out) {
+            let (from, to) = (text(&from), text(&to));
             // SAFETY: the client's own handle, C strings.
             let connect = || unsafe { (Api::get().connect)(self.client.0, from.as_ptr(), to.as_ptr()) };
             wait_until(&format!("{from:?} is connected to {to:?}"), Duration::from_secs(20), || connect() == 0);
+            ran.get_or_insert_with(|| self.periods());
         }
+        ran.expect("a host has ports")
     }
 
-    /// Plays both microphones, as fast as the host can, and gives what it makes of them.
-    pub fn play(&self, pair: &Pair) -> Vec<f32> {
+    /// Plays a sound into each of the host's inputs, as fast as the host can, and gives what it makes of them.
+    pub fn play(&self, sounds: &[Vec<f32>]) -> Vec<Vec<f32>> {
         // Running free, the server waits for every client in every period; in step with the clock it may go on without.
         self.freewheel("y");
-        let play = pair.a.iter().zip(&pair.b).map(|(a, b)| [*a, *b]).collect();
-        self.change(|tape| *tape = Tape { play, periods: tape.periods, ..Tape::default() });
-        let full = || self.change(|tape| tape.record.len()) >= pair.a.len();
+        let frames = sounds[0].len();
+        self.change(|tape| *tape = Tape { play: sounds.to_vec(), periods: tape.periods, ..Tape::default() });
+        let full = || self.change(|tape| tape.recorded()) >= frames;
         wait_until("the host has played", Duration::from_secs(60), full);
         self.freewheel("n");
         let mut record = self.change(|tape| std::mem::take(&mut tape.record));
-        record.truncate(pair.a.len());
+        record.iter_mut().for_each(|sound| sound.truncate(frames));
         record
     }
 
     /// Periods that the server has run since the deck was made.
-    pub fn periods(&self) -> usize {
+    fn periods(&self) -> usize {
         self.change(|tape| tape.periods)
     }
 
