@@ -1,0 +1,97 @@
+//! The latency that the plugins tell, against the sound: how late A comes out.
+
+use driftmerge_tests::entry::{Driver, Entry};
+use driftmerge_tests::two_clocks::{Four, Pair};
+
+const RATES_HZ: [u32; 10] = [8000, 11_025, 16_000, 22_050, 32_000, 44_100, 48_000, 88_200, 96_000, 192_000];
+
+/// A sound in which no part is like another.
+fn sound(frames: usize) -> Vec<f32> {
+    let mut state = 1_u32;
+    let step = |_| {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        (state >> 8) as f32 / 16_777_216.0 - 0.5
+    };
+    (0..frames).map(step).collect()
+}
+
+fn frames(ms: f32, rate_hz: u32) -> usize {
+    (ms * 1e-3 * rate_hz as f32).round() as usize
+}
+
+#[test]
+fn bypassed_a_comes_out_as_it_is_and_as_late_as_was_told_before_the_first_block() {
+    for entry in Entry::ALL {
+        let links = entry.layout().links();
+        for rate_hz in RATES_HZ {
+            for delay_ms in [5.0, 33.3, 100.0, 1000.0] {
+                let told_by = |enabled| {
+                    let mut driver = Driver::new(entry, rate_hz).expect("the rate is good");
+                    driver.connect_controls();
+                    driver.set("delay", delay_ms);
+                    driver.set("enabled", enabled);
+                    driver.activate();
+                    (driver.meter("latency"), driver)
+                };
+                let (told, mut driver) = told_by(0.0);
+                assert_eq!(told, told_by(1.0).0, "{entry:?}: on or off makes no difference");
+                let latency = told as usize;
+                assert_eq!(latency, frames(delay_ms, rate_hz) + (links - 1) * frames(5.0, rate_hz), "{entry:?}");
+
+                // A delay other than the default is faded to at first; the sound comes after that.
+                let silence = frames(50.0, rate_hz);
+                let a = [vec![0.0; silence], sound(frames(20.0, rate_hz)), vec![0.0; latency]].concat();
+                let b = sound(a.len());
+                let out = driver.process(&a, &b, &[64]).remove(0);
+                assert_eq!(out[silence + latency..], a[silence..a.len() - latency], "{entry:?} {rate_hz} {delay_ms}");
+                assert_eq!(driver.meter("latency"), told, "{entry:?} {rate_hz} {delay_ms}");
+            }
+        }
+    }
+}
+
+#[test]
+fn the_latency_stays_through_a_lock_and_every_change_but_that_of_the_delay() {
+    let pair = Pair::short();
+    for entry in Entry::ALL {
+        let mut sounds = vec![pair.a.clone(), pair.b.clone()];
+        if entry.layout().ins.len() == 4 {
+            sounds = Four::speech(4.0, 20.0).sounds;
+        }
+        let mut driver = Driver::ready(entry, pair.rate_hz);
+        let told = driver.meter("latency");
+        let mut at = 0;
+        let mut play = |driver: &mut Driver, frames: usize| {
+            for _ in 0..frames / 80 {
+                driver.process_all(&sounds.iter().map(|sound| &sound[at..at + 80]).collect::<Vec<_>>(), &[80]);
+                at += 80;
+                assert_eq!(driver.meter("latency"), told, "{entry:?} after {at} frames");
+            }
+        };
+        play(&mut driver, 48_000);
+        let state = entry.layout().meters.iter().find(|port| port.symbol.starts_with("state")).expect("there is one");
+        assert!(driver.meter(state.symbol) >= 1.0, "{entry:?} has locked meanwhile");
+        for port in entry.layout().controls.iter().filter(|port| port.symbol != "delay") {
+            for value in [port.min, port.max, port.default] {
+                driver.set(port.symbol, value);
+                play(&mut driver, 160);
+            }
+        }
+    }
+}
+
+#[test]
+fn a_changed_delay_is_told_by_the_block_that_takes_it_be_it_of_one_frame_or_of_none() {
+    for entry in Entry::ALL {
+        for rate_hz in RATES_HZ {
+            let more = (entry.layout().links() - 1) * frames(5.0, rate_hz);
+            let mut driver = Driver::ready(entry, rate_hz);
+            driver.process(&[0.0; 100], &[0.0; 100], &[100]);
+            for (delay_ms, block) in [(250.0, 1), (20.0, 0), (1000.0, 64)] {
+                driver.set("delay", delay_ms);
+                driver.process(&vec![0.0; block], &vec![0.0; block], &[block]);
+                assert_eq!(driver.meter("latency") as usize, frames(delay_ms, rate_hz) + more, "{entry:?} {rate_hz}");
+            }
+        }
+    }
+}
