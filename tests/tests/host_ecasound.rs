@@ -1,45 +1,28 @@
 //! `ecasound`, with LV2 and with LADSPA.
 
-use driftmerge_plugin::layout::ALIGN;
-use driftmerge_tests::entry::{Driver, Entry};
-use driftmerge_tests::hosts::{Settings, URI, Workshop, assert_same, succeed};
-use driftmerge_tests::two_clocks::Pair;
+use driftmerge_tests::hosts::{Settings, Trial, Workshop, succeed};
 
-/// Runs `operator` over the pair and compares.
-fn operator(operator: &str) {
-    let (workshop, pair, settings) = (Workshop::new(), Pair::short(), Settings::default());
-    let input = workshop.write_pair("in.wav", &pair);
+/// Runs an operator over a trial's sound and compares.
+fn compare(trial: &Trial, operator: &str) {
+    let workshop = Workshop::new();
+    let input = trial.write(&workshop, "in.wav");
     let mut command = workshop.command("ecasound");
-    command.arg(format!("-f:f32_le,2,{}", pair.rate_hz)).arg("-i").arg(input);
-    command.args(["-o", "out.wav"]).arg(format!("{operator},{}", settings.positional().join(",")));
-    succeed(&mut command);
-    assert_same(&workshop.read("out.wav", 0), &settings.merged(&pair));
+    command.arg(format!("-f:f32_le,{},{}", trial.layout.ins.len(), trial.rate_hz)).arg("-i").arg(input);
+    let controls = Settings::default().positional_of(trial.layout).join(",");
+    succeed(command.args(["-o", "out.wav"]).arg(format!("{operator}:{},{controls}", trial.name)));
+    trial.assert_written(&workshop, "out.wav");
 }
 
 #[test]
 fn the_operator_elv2_gives_what_the_engine_gives() {
-    operator(&format!("-elv2:{URI}"));
+    for trial in Trial::uris() {
+        compare(&trial, "-elv2");
+    }
 }
 
 #[test]
 fn the_operator_el_gives_what_the_engine_gives() {
-    operator("-el:driftmerge");
-}
-
-#[test]
-fn the_label_driftmerge_align_gives_both_microphones() {
-    let (workshop, pair, settings) = (Workshop::new(), Pair::short(), Settings::default());
-    let input = workshop.write_pair("in.wav", &pair);
-    let mut command = workshop.command("ecasound");
-    command.arg(format!("-f:f32_le,2,{}", pair.rate_hz)).arg("-i").arg(input);
-    command.args(["-o", "out.wav"]);
-    command.arg(format!("-el:driftmerge_align,{}", settings.positional_of(&ALIGN).join(",")));
-    succeed(&mut command);
-    let mut driver = Driver::new(Entry::LadspaAlign, pair.rate_hz).expect("the rate is good");
-    driver.connect_controls();
-    driver.set("delay", 60.0);
-    driver.activate();
-    for (channel, out) in driver.process(&pair.a, &pair.b, &[512]).iter().enumerate() {
-        assert_same(&workshop.read("out.wav", channel), out);
+    for trial in Trial::labels() {
+        compare(&trial, "-el");
     }
 }
