@@ -262,7 +262,9 @@ impl<'a> Deck<'a> {
         wait_until("the host has played", Duration::from_secs(60), full);
         self.freewheel("n");
         let mut record = self.change(|tape| std::mem::take(&mut tape.record));
-        record.iter_mut().for_each(|sound| sound.truncate(frames));
+        for sound in &mut record {
+            sound.truncate(frames);
+        }
         record
     }
 
