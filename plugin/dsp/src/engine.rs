@@ -1,6 +1,6 @@
 //! The one audio-thread entry: two streams in, one out.
 
-use crate::align::Aligner;
+use crate::align::{Aligner, CHUNK_FRAMES};
 use crate::history::History;
 use crate::interpolate::TAPS;
 use crate::kalman::LagFilter;
@@ -24,9 +24,6 @@ const SHORT_GAP: i64 = 4096;
 const RESTORED_SD_US: f64 = 150.0;
 /// A restored drift is never taken for better than this, ppm.
 const RESTORED_DRIFT_SD_PPM: f64 = 2.0;
-
-/// Frames read from both microphones at a time: they stay in the first-level cache.
-const CHUNK_FRAMES: usize = 64;
 
 /// Frames of both microphones, aligned.
 struct Chunk {
@@ -181,13 +178,24 @@ impl Engine {
 
     /// Takes in the next frames, as many as may go in before something else is due, and reads both microphones.
     fn read(&mut self, a: &[f32], b: &[f32]) -> Chunk {
-        let count = a.len().min(self.until_quantum).min(CHUNK_FRAMES);
-        let mut chunk = Chunk { a: [0.0; CHUNK_FRAMES], b: [0.0; CHUNK_FRAMES], count };
-        for i in 0..count {
-            self.push(a[i], b[i]);
-            (chunk.a[i], chunk.b[i]) = self.aligner.newest(&self.a, &self.b);
+        let mut count = a.len().min(self.until_quantum).min(CHUNK_FRAMES);
+        if !self.may_take(count) {
+            count = 1;
         }
+        let mut chunk = Chunk { a: [0.0; CHUNK_FRAMES], b: [0.0; CHUNK_FRAMES], count };
+        let now = self.a.count();
+        self.take(&a[..count], &b[..count]);
+        self.aligner.read(&self.a, &self.b, now, &mut chunk.a[..count], &mut chunk.b[..count]);
         chunk
+    }
+
+    /// `count` frames may be taken in before the first of them is read: what is read is there already, is still
+    /// there then and is not about to be mended.
+    fn may_take(&self, count: usize) -> bool {
+        let (first, end) = self.aligner.reach_in_b(self.a.count());
+        let put_in = self.put_in.min(count as i64);
+        let taken = self.b.count();
+        self.gap.is_none() && end <= taken + 1 - put_in && first >= taken + count as i64 - self.b.held()
     }
 
     /// Does what is due after `frames` frames.
@@ -198,21 +206,26 @@ impl Engine {
         }
     }
 
-    fn push(&mut self, a: f32, b: f32) {
-        let finite = |x: f32| if x.is_finite() { x } else { 0.0 };
-        let a = finite(a);
-        self.a.push(a);
-        self.streams.a.push(a);
-        if self.put_in > 0 {
-            self.put_in -= 1;
-        } else {
-            self.push_b(finite(b));
-        }
+    fn take(&mut self, a: &[f32], b: &[f32]) {
+        let mut finite = [0.0; CHUNK_FRAMES];
+        let mut copy = |x: &[f32]| {
+            for (f, &x) in finite.iter_mut().zip(x) {
+                *f = if x.is_finite() { x } else { 0.0 };
+            }
+            finite
+        };
+        let a = &copy(a)[..a.len()];
+        self.a.extend(a);
+        self.streams.a.extend(a);
+        let put_in = self.put_in.min(b.len() as i64);
+        self.put_in -= put_in;
+        let b = &b[put_in as usize..];
+        self.take_b(&copy(b)[..b.len()]);
     }
 
-    fn push_b(&mut self, b: f32) {
-        self.b.push(b);
-        self.streams.b.push(b);
+    fn take_b(&mut self, b: &[f32]) {
+        self.b.extend(b);
+        self.streams.b.extend(b);
         self.mend();
     }
 
@@ -235,7 +248,7 @@ impl Engine {
         let last = self.b.at(first - 1);
         for _ in 0..missing {
             // A gap of a frame or two is bridged and mended; a longer one is silence.
-            self.push_b(if missing <= MENDED { last } else { 0.0 });
+            self.take_b(&[if missing <= MENDED { last } else { 0.0 }]);
         }
         if missing > 0 && missing <= MENDED {
             self.gap = Some((first, missing));
