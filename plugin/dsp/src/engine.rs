@@ -42,6 +42,19 @@ impl Chunk {
     }
 }
 
+/// What the work on some frames consists of, in this order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Part {
+    /// Keeping the frames, and bringing them to the rates of the analysis.
+    Taking,
+    /// Reading A late and B between its frames.
+    Reading,
+    /// Making one sound of both.
+    Mixing,
+    /// Measuring lag and drift.
+    Analysing,
+}
+
 /// Why an engine cannot be made.
 #[derive(Clone, Copy, Debug, PartialEq, thiserror::Error)]
 pub enum EngineError {
@@ -141,14 +154,22 @@ impl Engine {
     /// The output depends on the frames alone, not on how they are split into calls. Where the slices differ in
     /// length, the shortest counts. Samples that are not finite count as silence.
     pub fn process(&mut self, a: &[f32], b: &[f32], out: &mut [f32]) {
+        self.process_in_parts(a, b, out, |_| {});
+    }
+
+    /// As [`Self::process`], and calls `done` at the end of each part of the work, for those who want to know how long
+    /// it takes. Audio thread, if `done` may be called there.
+    pub fn process_in_parts(&mut self, a: &[f32], b: &[f32], out: &mut [f32], mut done: impl FnMut(Part)) {
         self.apart = false;
         let frames = a.len().min(b.len()).min(out.len());
         let mut at = 0;
         while at < frames {
-            let chunk = self.read(&a[at..frames], &b[at..frames]);
+            let chunk = self.read(&a[at..frames], &b[at..frames], &mut done);
             let end = at + chunk.count;
             self.mixer.process(chunk.a(), chunk.b(), &mut out[at..end], self.feed);
+            done(Part::Mixing);
             self.passed(chunk.count);
+            done(Part::Analysing);
             at = end;
         }
     }
@@ -161,7 +182,7 @@ impl Engine {
         let frames = a.len().min(b.len()).min(out_a.len()).min(out_b.len());
         let mut at = 0;
         while at < frames {
-            let chunk = self.read(&a[at..frames], &b[at..frames]);
+            let chunk = self.read(&a[at..frames], &b[at..frames], &mut |_| {});
             // Not heard, but it learns what the microphones are worth.
             let mut mixed = [0.0; CHUNK_FRAMES];
             self.mixer.process(chunk.a(), chunk.b(), &mut mixed[..chunk.count], self.feed);
@@ -177,7 +198,7 @@ impl Engine {
     }
 
     /// Takes in the next frames, as many as may go in before something else is due, and reads both microphones.
-    fn read(&mut self, a: &[f32], b: &[f32]) -> Chunk {
+    fn read(&mut self, a: &[f32], b: &[f32], done: &mut impl FnMut(Part)) -> Chunk {
         let mut count = a.len().min(self.until_quantum).min(CHUNK_FRAMES);
         if !self.may_take(count) {
             count = 1;
@@ -185,7 +206,9 @@ impl Engine {
         let mut chunk = Chunk { a: [0.0; CHUNK_FRAMES], b: [0.0; CHUNK_FRAMES], count };
         let now = self.a.count();
         self.take(&a[..count], &b[..count]);
+        done(Part::Taking);
         self.aligner.read(&self.a, &self.b, now, &mut chunk.a[..count], &mut chunk.b[..count]);
+        done(Part::Reading);
         chunk
     }
 

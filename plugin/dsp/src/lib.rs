@@ -72,7 +72,7 @@ mod spectrum;
 mod toeplitz;
 mod window;
 
-pub use engine::{Engine, EngineError};
+pub use engine::{Engine, EngineError, Part};
 pub use params::{Controls, Mode};
 pub use snapshot::{Snapshot, SnapshotError};
 pub use status::{State, Status};
