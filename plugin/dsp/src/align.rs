@@ -5,7 +5,7 @@
 //! changed, the old and the new taps are crossfaded.
 
 use crate::history::History;
-use crate::interpolate::{Interpolator, TAPS};
+use crate::interpolate::{Interpolator, Place, TAPS};
 
 /// A correction larger than this is crossfaded, s.
 const JUMP_S: f64 = 0.0015;
@@ -16,6 +16,9 @@ const SLEW: f64 = 3e-3;
 /// B is aligned only while its newest frame is this much later than the one wanted, besides half the taps, s: room
 /// for a quantum of slewing and for frames that are still being mended.
 pub const GUARD_S: f64 = 0.002;
+
+/// Frames read at a time, at most.
+pub const CHUNK_FRAMES: usize = 64;
 
 /// Where both microphones are read.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -79,24 +82,57 @@ impl Aligner {
         jumps
     }
 
-    /// The trim has moved B's own timeline: the frames as passed stay where they are.
-    pub fn newest<'a>(&mut self, a: &'a History, b: &'a History) -> (f32, f32) {
-        self.tap.lag_frames += self.step_frames;
-        let now = a.count() - 1;
-        let (mut out_a, mut out_b) = self.read(&self.tap, now, a, b);
-        if self.fade_left > 0 {
+    /// Reads both microphones, `out_a.len()` frames (at most [`CHUNK_FRAMES`]) from number `now` of A's on.
+    pub fn read(&mut self, a: &History, b: &History, now: i64, out_a: &mut [f32], out_b: &mut [f32]) {
+        self.tap.read(&self.table, self.step_frames, now, (a, b), (out_a, out_b));
+        let fading = self.fade_left.min(out_a.len());
+        if fading == 0 {
+            return;
+        }
+        let (mut old_a, mut old_b) = ([0.0; CHUNK_FRAMES], [0.0; CHUNK_FRAMES]);
+        self.old.read(&self.table, 0.0, now, (a, b), (&mut old_a[..fading], &mut old_b[..fading]));
+        for i in 0..fading {
             let share = self.fade_left as f32 / self.fade_frames as f32;
-            let (old_a, old_b) = self.read(&self.old, now, a, b);
-            out_a += share * (old_a - out_a);
-            out_b += share * (old_b - out_b);
+            out_a[i] += share * (old_a[i] - out_a[i]);
+            out_b[i] += share * (old_b[i] - out_b[i]);
             self.fade_left -= 1;
         }
-        (out_a, out_b)
     }
 
-    fn read(&self, tap: &Tap, now: i64, a: &History, b: &History) -> (f32, f32) {
-        let place = now - tap.delay_frames;
-        let whole = tap.lag_frames.floor();
-        (a.at(place), tap.sign * self.table.read(b, place + whole as i64, tap.lag_frames - whole))
+    /// The frames of B that are read for frame `now` of A: number of the first, and of the one behind the last. One
+    /// frame more at each end is room for the slew until [`CHUNK_FRAMES`] later.
+    pub fn reach_in_b(&self, now: i64) -> (i64, i64) {
+        let old = if self.fade_left > 0 { &self.old } else { &self.tap };
+        let [this, old] = [&self.tap, old].map(|tap| now - tap.delay_frames + tap.lag_frames.floor() as i64);
+        let half = TAPS as i64 / 2;
+        (this.min(old) - half, this.max(old) + half + 2)
+    }
+}
+
+impl Tap {
+    /// Reads from frame `now` of A's on, while the lag grows by `step_frames` each frame.
+    fn read(
+        &mut self,
+        table: &Interpolator,
+        step_frames: f64,
+        now: i64,
+        (a, b): (&History, &History),
+        (out_a, out_b): (&mut [f32], &mut [f32]),
+    ) {
+        let place = now - self.delay_frames;
+        a.copy(place, out_a);
+        let whole = self.lag_frames.floor();
+        let mut places = [Place::default(); CHUNK_FRAMES];
+        for (i, at) in places[..out_b.len()].iter_mut().enumerate() {
+            self.lag_frames += step_frames;
+            // Slewing takes it over the next whole frame at most.
+            let beyond = self.lag_frames - whole;
+            let next = i64::from(beyond >= 1.0) - i64::from(beyond < 0.0);
+            *at = Place { whole: place + i as i64 + whole as i64 + next, fraction: beyond - next as f64 };
+        }
+        table.read(b, &places[..out_b.len()], out_b);
+        for x in out_b {
+            *x *= self.sign;
+        }
     }
 }

@@ -13,6 +13,7 @@ use std::sync::Arc;
 use realfft::num_complex::Complex;
 use realfft::{ComplexToReal, RealFftPlanner, RealToComplex};
 
+use crate::fir::{LANES, fir};
 use crate::places::{MEMORY_FRAMES, Memory, PAUSE_SPEED, PLACES, Powers};
 use crate::speech::{FRAME_S, Floor};
 use crate::toeplitz::Toeplitz;
@@ -69,6 +70,7 @@ pub struct Bands {
     ramp_steps: u32,
     is_ready: bool,
     past: Vec<f32>,
+    filtered: Vec<f32>,
     silent_frames: usize,
     late: Vec<f32>,
     late_at: usize,
@@ -79,6 +81,8 @@ impl Bands {
     pub fn new(rate_hz: f64, step_len: usize) -> Self {
         let half = ((rate_hz * HALF_S).round() as usize).min(HALF_MOST);
         let taps = 2 * half;
+        // Whole vectors for the sums of products; the oldest frames meet zeros.
+        let row = taps.next_multiple_of(LANES);
         let ahead = half;
         let size = ((rate_hz * WINDOW_S) as usize).next_power_of_two();
         let mut planner = RealFftPlanner::new();
@@ -104,11 +108,12 @@ impl Bands {
             lags: [inverse.make_output_vec(), inverse.make_output_vec()],
             inverse_scratch: inverse.make_scratch_vec(),
             toeplitz: Toeplitz::new(taps),
-            taps: vec![0.0; taps],
-            wanted: vec![0.0; taps],
+            taps: vec![0.0; row],
+            wanted: vec![0.0; row],
             ramp_steps: 0,
             is_ready: false,
-            past: vec![0.0; taps - 1 + step_len],
+            past: vec![0.0; row - 1 + step_len],
+            filtered: vec![0.0; step_len],
             silent_frames: usize::MAX,
             late: vec![0.0; ahead],
             late_at: 0,
@@ -129,11 +134,13 @@ impl Bands {
 
     /// Delays `out` by [`Bands::ahead`] and adds the filtered `difference` (at most a step). Audio thread.
     pub fn add(&mut self, difference: &[f32], out: &mut [f32]) {
-        if self.ahead > 0 {
-            for o in out.iter_mut() {
-                std::mem::swap(o, &mut self.late[self.late_at]);
-                self.late_at = if self.late_at + 1 == self.ahead { 0 } else { self.late_at + 1 };
-            }
+        let mut rest = &mut *out;
+        while !rest.is_empty() && self.ahead > 0 {
+            let count = rest.len().min(self.ahead - self.late_at);
+            let (piece, behind) = rest.split_at_mut(count);
+            piece.swap_with_slice(&mut self.late[self.late_at..self.late_at + count]);
+            self.late_at = (self.late_at + count) % self.ahead;
+            rest = behind;
         }
         let silent = difference.iter().all(|&x| x == 0.0);
         self.silent_frames = if silent { self.silent_frames.saturating_add(difference.len()) } else { 0 };
@@ -141,11 +148,11 @@ impl Bands {
         if self.silent_frames > before + difference.len() {
             return; // all that the filter still holds is silence
         }
-        let (count, taps) = (difference.len(), self.taps.len());
+        let count = difference.len();
         self.past[before..before + count].copy_from_slice(difference);
-        for (o, past) in out.iter_mut().zip(self.past.windows(taps)) {
-            *o += dot(&self.taps, past);
-        }
+        let filtered = &mut self.filtered[..count];
+        fir(&self.past, 1, &self.taps, filtered);
+        out.iter_mut().zip(filtered).for_each(|(o, f)| *o += *f);
         self.past.copy_within(count..count + before, 0);
     }
 
@@ -305,18 +312,4 @@ fn edges(rate_hz: f64, size: usize) -> [usize; BANDS + 1] {
     }
     edges[BANDS] = bins;
     edges
-}
-
-/// Sum of products, in an order that the compiler can compute side by side.
-fn dot(x: &[f32], y: &[f32]) -> f32 {
-    const LANES: usize = 16;
-    let mut sums = [0.0_f32; LANES];
-    let (xs, ys) = (x.chunks_exact(LANES), y.chunks_exact(LANES));
-    let rest: f32 = xs.remainder().iter().zip(ys.remainder()).map(|(x, y)| x * y).sum();
-    for (x, y) in xs.zip(ys) {
-        for i in 0..LANES {
-            sums[i] += x[i] * y[i];
-        }
-    }
-    sums.iter().sum::<f32>() + rest
 }

@@ -11,7 +11,7 @@
 
 use crate::history::History;
 use crate::presence::{Noise, Reverberation, powers};
-use crate::spectrum::{Band, Transform, parabola_top};
+use crate::spectrum::{Band, Transform, farthest_from_zero, parabola_top};
 use realfft::num_complex::Complex32;
 
 /// Frames of a block at the correlator's rate: 128 ms at 8 kHz.
@@ -268,12 +268,14 @@ impl Correlator {
         self.noise[microphone].step(&self.power);
         let (late, decay) = self.reverberation[microphone].late();
         let noise = self.noise[microphone].power();
+        let band = self.band.first..self.band.first + self.band.len;
+        let known = self.power[band.clone()].iter().zip(&noise[band.clone()]).zip(&late[band.clone()]);
         let out = &mut self.spectra[microphone][self.newest];
-        for (k, z) in out.iter_mut().enumerate() {
-            let bin = self.band.first + k;
-            let floor = noise[bin] + REVERBERATION_WEIGHT * late[bin] * decay;
-            let xi = (self.power[bin] / (floor + 1e-30) - 1.0).max(0.0);
-            *z = bins[bin] * ((xi / (1.0 + xi)).sqrt() / (self.power[bin] + 1e-30).sqrt());
+        for ((z, bin), ((power, noise), late)) in out.iter_mut().zip(&bins[band]).zip(known) {
+            let floor = noise + REVERBERATION_WEIGHT * late * decay;
+            let xi = power / (floor + 1e-30) - 1.0;
+            let xi = if xi > 0.0 { xi } else { 0.0 };
+            *z = bin * ((xi / (1.0 + xi)).sqrt() / (power + 1e-30).sqrt());
         }
         self.reverberation[microphone].step(&self.power);
     }
@@ -319,11 +321,10 @@ impl Correlator {
         let gap = |i: i64| i.clamp(low as i64, high as i64) as usize;
         let (mut at, mut top) = (low, -1.0);
         for range in [low..gap(left_out.start), gap(left_out.end)..high] {
-            for i in range {
-                let z = self.correlation[i].abs();
-                if z > top {
-                    (at, top) = (i, z);
-                }
+            if let Some((i, z)) = farthest_from_zero(&self.correlation[range.clone()])
+                && z > top
+            {
+                (at, top) = (range.start + i, z);
             }
         }
         let c = |i: usize| self.correlation[i.min(len - 1)].abs();

@@ -3,7 +3,7 @@
 //! A windowed sinc (Kaiser 8, about -80 dB) with its pass band up to 0.9 of the new Nyquist frequency. Both
 //! microphones go through the same filter, so it does not move their lag.
 
-use crate::interpolate::{LANES, dot};
+use crate::fir::{LANES, fir};
 use crate::window::{kaiser, sinc};
 
 /// A decimating FIR filter.
@@ -11,11 +11,17 @@ pub struct Decimator {
     factor: usize,
     half: usize,
     taps: Vec<f32>,
-    /// The last `taps.len()` frames, twice in a row, so that the newest window is one slice.
+    /// The newest frames, the last of them before `end`: always as many as the filter looks back, at times more.
     line: Vec<f32>,
-    at: usize,
+    end: usize,
+    /// Frames since the last one kept.
     phase: usize,
 }
+
+/// Frames filtered at a time.
+const PIECE: usize = 64;
+/// Pieces that the line takes in before it is moved to its beginning.
+const PIECES: usize = 8;
 
 /// Taps on each side for each unit of the factor: sets how steep the filter is.
 const HALF_TAPS_PER_FACTOR: usize = 13;
@@ -41,21 +47,31 @@ impl Decimator {
             taps.resize(taps.len().next_multiple_of(LANES), 0.0);
         }
         let n = taps.len();
-        Self { factor, half, taps, line: vec![0.0; 2 * n], at: 0, phase: 0 }
+        Self { factor, half, taps, line: vec![0.0; n - 1 + PIECES * PIECE], end: n - 1, phase: 0 }
     }
 
-    /// Takes a frame; gives one back for every `factor`-th.
-    pub fn push(&mut self, value: f32) -> Option<f32> {
-        let n = self.taps.len();
-        self.line[self.at] = value;
-        self.line[self.at + n] = value;
-        self.at = if self.at + 1 == n { 0 } else { self.at + 1 };
-        self.phase += 1;
-        if self.phase < self.factor {
-            return None;
+    /// Takes frames and hands on every `factor`-th of what the filter makes of them, in pieces.
+    pub fn pass(&mut self, frames: &[f32], mut hand_on: impl FnMut(&[f32])) {
+        if self.factor == 1 {
+            return hand_on(frames);
         }
-        self.phase = 0;
-        Some(dot(&self.line[self.at..self.at + n], &self.taps))
+        let before = self.taps.len() - 1;
+        for piece in frames.chunks(PIECE) {
+            if self.end + piece.len() > self.line.len() {
+                self.line.copy_within(self.end - before..self.end, 0);
+                self.end = before;
+            }
+            self.line[self.end..self.end + piece.len()].copy_from_slice(piece);
+            let first = self.factor - 1 - self.phase;
+            let count = (piece.len() + self.phase) / self.factor;
+            let mut kept = [0.0; PIECE];
+            fir(&self.line[self.end + first - before..], self.factor, &self.taps, &mut kept[..count]);
+            self.end += piece.len();
+            self.phase = (piece.len() + self.phase) % self.factor;
+            if count > 0 {
+                hand_on(&kept[..count]);
+            }
+        }
     }
 
     /// Where output number 0 stands in the input, in input frames; output k stands `k * factor` later.

@@ -1,6 +1,6 @@
 //! The one audio-thread entry: two streams in, one out.
 
-use crate::align::Aligner;
+use crate::align::{Aligner, CHUNK_FRAMES};
 use crate::history::History;
 use crate::interpolate::TAPS;
 use crate::kalman::LagFilter;
@@ -25,9 +25,6 @@ const RESTORED_SD_US: f64 = 150.0;
 /// A restored drift is never taken for better than this, ppm.
 const RESTORED_DRIFT_SD_PPM: f64 = 2.0;
 
-/// Frames read from both microphones at a time: they stay in the first-level cache.
-const CHUNK_FRAMES: usize = 64;
-
 /// Frames of both microphones, aligned.
 struct Chunk {
     a: [f32; CHUNK_FRAMES],
@@ -43,6 +40,19 @@ impl Chunk {
     fn b(&self) -> &[f32] {
         &self.b[..self.count]
     }
+}
+
+/// What the work on some frames consists of, in this order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Part {
+    /// Keeping the frames, and bringing them to the rates of the analysis.
+    Taking,
+    /// Reading A late and B between its frames.
+    Reading,
+    /// Making one sound of both.
+    Mixing,
+    /// Measuring lag and drift.
+    Analysing,
 }
 
 /// Why an engine cannot be made.
@@ -144,14 +154,22 @@ impl Engine {
     /// The output depends on the frames alone, not on how they are split into calls. Where the slices differ in
     /// length, the shortest counts. Samples that are not finite count as silence.
     pub fn process(&mut self, a: &[f32], b: &[f32], out: &mut [f32]) {
+        self.process_in_parts(a, b, out, |_| {});
+    }
+
+    /// As [`Self::process`], and calls `done` at the end of each part of the work, for those who want to know how long
+    /// it takes. Audio thread, if `done` may be called there.
+    pub fn process_in_parts(&mut self, a: &[f32], b: &[f32], out: &mut [f32], mut done: impl FnMut(Part)) {
         self.apart = false;
         let frames = a.len().min(b.len()).min(out.len());
         let mut at = 0;
         while at < frames {
-            let chunk = self.read(&a[at..frames], &b[at..frames]);
+            let chunk = self.read(&a[at..frames], &b[at..frames], &mut done);
             let end = at + chunk.count;
             self.mixer.process(chunk.a(), chunk.b(), &mut out[at..end], self.feed);
+            done(Part::Mixing);
             self.passed(chunk.count);
+            done(Part::Analysing);
             at = end;
         }
     }
@@ -164,7 +182,7 @@ impl Engine {
         let frames = a.len().min(b.len()).min(out_a.len()).min(out_b.len());
         let mut at = 0;
         while at < frames {
-            let chunk = self.read(&a[at..frames], &b[at..frames]);
+            let chunk = self.read(&a[at..frames], &b[at..frames], &mut |_| {});
             // Not heard, but it learns what the microphones are worth.
             let mut mixed = [0.0; CHUNK_FRAMES];
             self.mixer.process(chunk.a(), chunk.b(), &mut mixed[..chunk.count], self.feed);
@@ -180,14 +198,27 @@ impl Engine {
     }
 
     /// Takes in the next frames, as many as may go in before something else is due, and reads both microphones.
-    fn read(&mut self, a: &[f32], b: &[f32]) -> Chunk {
-        let count = a.len().min(self.until_quantum).min(CHUNK_FRAMES);
-        let mut chunk = Chunk { a: [0.0; CHUNK_FRAMES], b: [0.0; CHUNK_FRAMES], count };
-        for i in 0..count {
-            self.push(a[i], b[i]);
-            (chunk.a[i], chunk.b[i]) = self.aligner.newest(&self.a, &self.b);
+    fn read(&mut self, a: &[f32], b: &[f32], done: &mut impl FnMut(Part)) -> Chunk {
+        let mut count = a.len().min(self.until_quantum).min(CHUNK_FRAMES);
+        if !self.may_take(count) {
+            count = 1;
         }
+        let mut chunk = Chunk { a: [0.0; CHUNK_FRAMES], b: [0.0; CHUNK_FRAMES], count };
+        let now = self.a.count();
+        self.take(&a[..count], &b[..count]);
+        done(Part::Taking);
+        self.aligner.read(&self.a, &self.b, now, &mut chunk.a[..count], &mut chunk.b[..count]);
+        done(Part::Reading);
         chunk
+    }
+
+    /// `count` frames may be taken in before the first of them is read: what is read is there already, is still
+    /// there then and is not about to be mended.
+    fn may_take(&self, count: usize) -> bool {
+        let (first, end) = self.aligner.reach_in_b(self.a.count());
+        let put_in = self.put_in.min(count as i64);
+        let taken = self.b.count();
+        self.gap.is_none() && end <= taken + 1 - put_in && first >= taken + count as i64 - self.b.held()
     }
 
     /// Does what is due after `frames` frames.
@@ -198,21 +229,26 @@ impl Engine {
         }
     }
 
-    fn push(&mut self, a: f32, b: f32) {
-        let finite = |x: f32| if x.is_finite() { x } else { 0.0 };
-        let a = finite(a);
-        self.a.push(a);
-        self.streams.a.push(a);
-        if self.put_in > 0 {
-            self.put_in -= 1;
-        } else {
-            self.push_b(finite(b));
-        }
+    fn take(&mut self, a: &[f32], b: &[f32]) {
+        let mut finite = [0.0; CHUNK_FRAMES];
+        let mut copy = |x: &[f32]| {
+            for (f, &x) in finite.iter_mut().zip(x) {
+                *f = if x.is_finite() { x } else { 0.0 };
+            }
+            finite
+        };
+        let a = &copy(a)[..a.len()];
+        self.a.extend(a);
+        self.streams.a.extend(a);
+        let put_in = self.put_in.min(b.len() as i64);
+        self.put_in -= put_in;
+        let b = &b[put_in as usize..];
+        self.take_b(&copy(b)[..b.len()]);
     }
 
-    fn push_b(&mut self, b: f32) {
-        self.b.push(b);
-        self.streams.b.push(b);
+    fn take_b(&mut self, b: &[f32]) {
+        self.b.extend(b);
+        self.streams.b.extend(b);
         self.mend();
     }
 
@@ -235,7 +271,7 @@ impl Engine {
         let last = self.b.at(first - 1);
         for _ in 0..missing {
             // A gap of a frame or two is bridged and mended; a longer one is silence.
-            self.push_b(if missing <= MENDED { last } else { 0.0 });
+            self.take_b(&[if missing <= MENDED { last } else { 0.0 }]);
         }
         if missing > 0 && missing <= MENDED {
             self.gap = Some((first, missing));

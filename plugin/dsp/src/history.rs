@@ -23,10 +23,26 @@ impl History {
         self.count
     }
 
-    /// Appends one frame.
-    pub fn push(&mut self, value: f32) {
-        self.write(self.count, value);
-        self.count += 1;
+    /// Frames held: older ones have been overwritten.
+    pub fn held(&self) -> i64 {
+        self.mask + 1
+    }
+
+    /// Appends frames.
+    pub fn extend(&mut self, frames: &[f32]) {
+        let size = self.ring.len() - self.guard;
+        let mut rest = frames;
+        while !rest.is_empty() {
+            let i = (self.count & self.mask) as usize;
+            let n = rest.len().min(size - i);
+            self.ring[i..i + n].copy_from_slice(&rest[..n]);
+            if i < self.guard {
+                let mirrored = n.min(self.guard - i);
+                self.ring[size + i..size + i + mirrored].copy_from_slice(&rest[..mirrored]);
+            }
+            self.count += n as i64;
+            rest = &rest[n..];
+        }
     }
 
     /// Appends `frames` frames of silence, however many.
@@ -34,7 +50,7 @@ impl History {
         let written = frames.min(self.mask + 1);
         self.count += frames - written;
         for _ in 0..written {
-            self.push(0.0);
+            self.extend(&[0.0]);
         }
     }
 
@@ -43,6 +59,15 @@ impl History {
     pub fn window(&self, start: i64, len: usize) -> &[f32] {
         let i = (start & self.mask) as usize;
         &self.ring[i..i + len.min(self.guard)]
+    }
+
+    /// Copies the frames from number `start` on.
+    pub fn copy(&self, start: i64, into: &mut [f32]) {
+        let mut at = start;
+        for piece in into.chunks_mut(self.guard) {
+            piece.copy_from_slice(self.window(at, piece.len()));
+            at += piece.len() as i64;
+        }
     }
 
     /// Frame number `at`.
@@ -74,8 +99,9 @@ mod tests {
     #[test]
     fn a_window_over_the_end_of_the_ring_is_one_slice() {
         let mut h = History::new(10, 5);
-        for i in 0..100 {
-            h.push(i as f32);
+        let frames: Vec<f32> = (0..100).map(|i| i as f32).collect();
+        for piece in frames.chunks(7) {
+            h.extend(piece);
         }
         for start in 88..95 {
             let want: Vec<f32> = (start..start + 5).map(|i| i as f32).collect();

@@ -25,7 +25,7 @@
 //! | following | `track`, `follow`, `lock`, `observe`, `sums`, `measure`, `correct`, `pull_in`, `kalman`, `jumps` |
 //! | reading both | `align`, `interpolate` |
 //! | merging | `mix`, `weigh`, `onset`, `pauses`, `places`, `speech`, `voice_band`, `bands` |
-//! | tools | `spectrum`, `toeplitz`, `window` |
+//! | tools | `fir`, `spectrum`, `toeplitz`, `window` |
 //!
 //! Analysis work is cut into steps of at most one transform and handed out by counted frames, so that no call is much
 //! dearer than another. On the audio thread nothing allocates, locks, waits or panics.
@@ -37,6 +37,7 @@ pub mod snapshot;
 pub mod status;
 
 mod decimate;
+mod fir;
 mod history;
 mod streams;
 
@@ -71,7 +72,7 @@ mod spectrum;
 mod toeplitz;
 mod window;
 
-pub use engine::{Engine, EngineError};
+pub use engine::{Engine, EngineError, Part};
 pub use params::{Controls, Mode};
 pub use snapshot::{Snapshot, SnapshotError};
 pub use status::{State, Status};

@@ -3,8 +3,9 @@
 //! Weighted least squares on the phase: Newton steps on the sum of cos(phase), with the variance from the imaginary
 //! part that is left (see G. C. Carter, "Coherence and time delay estimation", Proc. IEEE 75(2), 1987).
 
-use crate::spectrum::{Band, parabola_top};
+use crate::spectrum::{Band, farthest_from_zero, parabola_top};
 use realfft::num_complex::Complex32;
+use std::ops::Range;
 
 /// Observations overlap by three quarters: each new one brings half of its own evidence.
 pub const OVERLAP_FACTOR: f64 = 2.0;
@@ -76,16 +77,13 @@ pub fn peaks(correlation: &[f32], energy: f32, rate_hz: f64, edge: usize) -> (Pe
     let len = correlation.len();
     let scale = 1.0 / ((2.0 * energy * OVERLAP_FACTOR as f32).sqrt() + 1e-9);
     let near = (0.0008 * rate_hz) as usize;
-    let mut here = 0.0f32;
-    let (mut at, mut top) = (near + 1, 0.0f32);
-    for (i, r) in correlation.iter().enumerate() {
-        let (z, distance) = (r.abs(), i.min(len - i));
-        if distance <= near {
-            here = here.max(z);
-        } else if distance < len / 2 - edge && z > top {
-            (at, top) = (i, z);
-        }
-    }
+    let top = |range: Range<usize>| {
+        let (at, top) = farthest_from_zero(&correlation[range.clone()]).unwrap_or_default();
+        (range.start + at, top)
+    };
+    let here = top(0..near + 1).1.max(top(len - near..len).1);
+    let [later, earlier] = [top(near + 1..len / 2 - edge), top(len / 2 + edge + 1..len - near)];
+    let (at, top) = if earlier.1 > later.1 { earlier } else { later };
     let z = |i: usize| correlation[i % len].abs();
     let place = at as f64 + parabola_top(z(at + len - 1), z(at), z(at + 1));
     let signed = if at < len / 2 { place } else { place - len as f64 };

@@ -32,6 +32,8 @@ pub struct Observer {
     power: Vec<f32>,
     spectrum: [Vec<Complex32>; 2],
     ratio: [Vec<f32>; 2],
+    weights: Vec<f32>,
+    turns: Vec<Complex32>,
     cross: Vec<Complex32>,
 }
 
@@ -52,6 +54,8 @@ impl Observer {
             power: vec![0.0; bins],
             spectrum: [band.zeros(), band.zeros()],
             ratio: [vec![0.0; band.len], vec![0.0; band.len]],
+            weights: vec![0.0; band.len],
+            turns: band.zeros(),
             cross: band.zeros(),
         }
     }
@@ -83,24 +87,28 @@ impl Observer {
         self.noise[microphone].step(&self.power);
         let noise = self.noise[microphone].power();
         let (late, decay) = self.reverberation[microphone].late();
-        for (k, x) in self.ratio[microphone].iter_mut().enumerate() {
-            let bin = self.band.first + k;
-            *x = (self.power[bin] / (noise[bin] + late[bin] * decay) - 1.0).clamp(0.0, MAX_RATIO);
+        let band = self.band.first..self.band.first + self.band.len;
+        let known = self.power[band.clone()].iter().zip(&noise[band.clone()]).zip(&late[band]);
+        for (x, ((power, noise), late)) in self.ratio[microphone].iter_mut().zip(known) {
+            *x = (power / (noise + late * decay) - 1.0).clamp(0.0, MAX_RATIO);
         }
         self.reverberation[microphone].step(&self.power);
     }
 
     /// The cross spectrum of the frames transformed last, B moved back by `fraction_us`, and the sum of its weights.
     pub fn cross(&mut self, fraction_us: f64) -> (&[Complex32], f32) {
+        let turns = &mut self.turns;
+        self.band.phasors(fraction_us, |k, p| turns[k] = p);
         let ([fa, fb], [xa, xb]) = (&self.spectrum, &self.ratio);
-        let mut sum = 0.0;
-        let cross = &mut self.cross;
-        self.band.phasors(fraction_us, |k, p| {
-            let psi = xa[k] * xb[k] / (1.0 + xa[k] + xb[k]);
-            let z = fa[k].conj() * fb[k];
-            cross[k] = z * p * (psi / (z.norm_sqr().sqrt() + 1e-30));
-            sum += psi;
-        });
+        for ((psi, a), b) in self.weights.iter_mut().zip(xa).zip(xb) {
+            *psi = a * b / (1.0 + a + b);
+        }
+        let spectra = fa.iter().zip(fb).zip(turns.iter()).zip(&self.weights);
+        for (cross, (((a, b), turn), psi)) in self.cross.iter_mut().zip(spectra) {
+            let z = a.conj() * b;
+            *cross = z * turn * (psi / (z.norm_sqr().sqrt() + 1e-30));
+        }
+        let sum = self.weights.iter().sum();
         (&self.cross, sum)
     }
 

@@ -72,13 +72,15 @@ impl Band {
         };
         let mut lanes: [Complex32; LANES] = std::array::from_fn(|i| unit(self.first + i));
         let turn = unit(LANES);
-        let mut k = 0;
-        while k < self.len {
-            for (i, p) in lanes.iter_mut().enumerate().take(self.len - k) {
+        let whole = self.len / LANES * LANES;
+        for k in (0..whole).step_by(LANES) {
+            for (i, p) in lanes.iter_mut().enumerate() {
                 each(k + i, *p);
                 *p *= turn;
             }
-            k += LANES;
+        }
+        for (k, p) in (whole..self.len).zip(lanes) {
+            each(k, p);
         }
     }
 
@@ -91,6 +93,21 @@ impl Band {
     pub fn zeros(&self) -> Vec<Complex32> {
         vec![Complex32::default(); self.len]
     }
+}
+
+/// Place and magnitude of the value in `values` farthest from zero, the first of equal ones; None where there is none.
+pub fn farthest_from_zero(values: &[f32]) -> Option<(usize, f32)> {
+    const LANES: usize = 16;
+    let larger = |m: &mut f32, x: &f32| *m = if x.abs() > *m { x.abs() } else { *m };
+    let mut lanes = [0.0f32; LANES];
+    let pieces = values.chunks_exact(LANES);
+    let rest = pieces.remainder();
+    for piece in pieces {
+        lanes.iter_mut().zip(piece).for_each(|(m, x)| larger(m, x));
+    }
+    lanes.iter_mut().zip(rest).for_each(|(m, x)| larger(m, x));
+    let top = lanes.iter().copied().fold(0.0, f32::max);
+    Some((values.iter().position(|x| x.abs() == top)?, top))
 }
 
 /// Where the parabola through three neighbouring values has its top: -0.5 to 0.5 about the middle one.

@@ -39,14 +39,13 @@ impl Stream {
         }
     }
 
-    /// Takes a frame at the full rate.
-    pub fn push(&mut self, value: f32) {
-        if let Some(fine) = self.decimator.push(value) {
-            self.fine.push(fine);
-            if let Some(coarse) = self.halver.push(fine) {
-                self.coarse.push(coarse);
-            }
-        }
+    /// Takes frames at the full rate.
+    pub fn extend(&mut self, frames: &[f32]) {
+        let Self { decimator, halver, fine, coarse } = self;
+        decimator.pass(frames, |kept| {
+            fine.extend(kept);
+            halver.pass(kept, |kept| coarse.extend(kept));
+        });
     }
 
     /// Takes `frames` frames of silence at once. The rest below one frame of the correlator goes through the filters.
@@ -56,7 +55,7 @@ impl Stream {
         self.coarse.skip(blocks);
         self.fine.skip(blocks * coarse);
         for _ in 0..frames % (fine * coarse) {
-            self.push(0.0);
+            self.extend(&[0.0]);
         }
     }
 }
