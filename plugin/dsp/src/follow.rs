@@ -30,6 +30,7 @@ pub(crate) enum Stage {
     FrameA,
     FrameB,
     Cross,
+    DetectKnown,
     DetectShort,
     DetectMiddle,
     DetectLong,
@@ -232,20 +233,28 @@ impl Follower {
                 self.stage = Stage::Cross;
             }
             Stage::Cross => self.cross(),
-            Stage::DetectShort => {
-                let (p, scale) = self.peaks(|s| &s.short);
+            Stage::DetectKnown => {
+                let energy = self.observer.last_correlation(&mut self.correlation);
+                let sign = self.lock.map_or(1.0, |l| l.sign);
                 let (correlation, rate_hz) = (&self.correlation, self.rate_hz);
-                let jump = self.watch.short(&p, |us| highest_near(correlation, rate_hz, us, scale));
+                let scale = sign / (2.0 * energy).sqrt().max(1e-9);
+                let jump = self.watch.observe(sign, |us| height_about(correlation, rate_hz, us, scale));
+                self.stage = self.after_cross();
+                return self.jump(jump);
+            }
+            Stage::DetectShort => {
+                let p = self.peaks(|s| &s.short);
+                let jump = self.watch.short(&p);
                 self.stage = if self.watch.is_gone() { Stage::DetectMiddle } else { Stage::DetectLong };
                 return self.jump(jump);
             }
             Stage::DetectMiddle => {
-                let (p, _) = self.peaks(|s| &s.middle);
+                let p = self.peaks(|s| &s.middle);
                 self.stage = Stage::DetectLong;
                 return self.jump(Watch::middle(&p));
             }
             Stage::DetectLong => {
-                let (p, _) = self.peaks(|s| &s.long);
+                let p = self.peaks(|s| &s.long);
                 self.update_confidence();
                 self.stage = Stage::Measure;
                 let jump = self.watch.long(&p);
@@ -274,19 +283,27 @@ impl Follower {
         lock.unmeasured_s += if active { self.hop_s } else { 0.0 };
         if lock.is_hopeless() {
             self.unlock();
-        } else if self.increment.count.is_multiple_of(2) && self.fresh && !self.behind {
-            self.fresh = false;
-            self.stage = Stage::DetectShort;
+        } else if active && self.watch.knows_places() && !self.behind {
+            self.stage = Stage::DetectKnown;
         } else {
-            self.stage = Stage::Measure;
+            self.stage = self.after_cross();
         }
     }
 
-    /// The peaks of one of the sums, and what makes its correlation standard deviations. Leaves the correlation.
-    fn peaks(&mut self, of: impl Fn(&Sums) -> &Vec<Complex32>) -> (Peaks, f32) {
+    fn after_cross(&mut self) -> Stage {
+        if self.increment.count.is_multiple_of(2) && self.fresh && !self.behind {
+            self.fresh = false;
+            Stage::DetectShort
+        } else {
+            Stage::Measure
+        }
+    }
+
+    /// The peaks of one of the sums. Leaves the correlation.
+    fn peaks(&mut self, of: impl Fn(&Sums) -> &Vec<Complex32>) -> Peaks {
         let sum = of(&self.sums);
         self.observer.correlation(sum, &mut self.correlation);
-        peaks(&self.correlation, energy(sum), self.rate_hz, EDGE)
+        peaks(&self.correlation, energy(sum), self.rate_hz, EDGE).0
     }
 
     fn update_confidence(&mut self) {
@@ -322,14 +339,11 @@ impl Follower {
     }
 }
 
-/// The highest value within three frames of a lag, as shift (us), height and polarity; None near the range's edge.
-fn highest_near(correlation: &[f32], rate_hz: f64, lag_us: f64, scale: f32) -> Option<(f64, f32, f32)> {
+/// The highest value within a frame of a lag, times `scale`; None near the range's edge.
+fn height_about(correlation: &[f32], rate_hz: f64, lag_us: f64, scale: f32) -> Option<f32> {
     let len = correlation.len() as i64;
     let centre = (lag_us * 1e-6 * rate_hz).round() as i64;
-    if centre.abs() > len / 2 - EDGE as i64 - 20 {
-        return None;
-    }
-    let value = |k: i64| correlation[k.rem_euclid(len) as usize];
-    let at = (centre - 3..=centre + 3).max_by(|&i, &j| value(i).abs().total_cmp(&value(j).abs()))?;
-    Some((at as f64 * 1e6 / rate_hz, value(at).abs() * scale, value(at).signum()))
+    let value = |k: i64| scale * correlation[k.rem_euclid(len) as usize];
+    (centre.abs() < len / 2 - EDGE as i64)
+        .then(|| (centre - 1..=centre + 1).map(value).fold(f32::NEG_INFINITY, f32::max))
 }

@@ -22,7 +22,7 @@ const SAME_LAG_US: f64 = 1000.0;
 const FOUND_AGE_S: f64 = 0.3;
 const FOUND_SD_US: f64 = 150.0;
 const FOUND_DRIFT_SD_PPM: f64 = 300.0;
-/// Steps of a hop's work at most: three for the frame, three to watch for jumps, two to measure and a search over 29
+/// Steps of a hop's work at most: three for the frame, four to watch for jumps, two to measure and a search over 29
 /// drifts.
 const STEPS_PER_HOP: usize = 80;
 
