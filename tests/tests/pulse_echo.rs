@@ -11,8 +11,8 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use driftmerge::rig::scene::noise;
+use driftmerge_tests::level::level_db;
 use driftmerge_tests::pulse::{MICS, Recorder, Rig, wait_until};
-use realfft::RealFftPlanner;
 use rustix::process::{Pid, Signal, kill_process};
 
 const RATE_HZ: u32 = 16_000;
@@ -23,8 +23,6 @@ const LOCK_LIMIT: Duration = Duration::from_secs(20);
 const AIR_S: f64 = 0.12;
 /// The echo is as loud as the speech.
 const FAR_RMS: f64 = 0.08;
-/// Length of the windows in which the echo is looked for, s.
-const WINDOW_S: f64 = 0.5;
 
 /// What a loudspeaker has played.
 #[derive(Default)]
@@ -69,42 +67,6 @@ fn listen(rig: &Rig) -> Arc<Mutex<Played>> {
     played
 }
 
-/// Level of `far` in `recording`, dB against its own, wherever it is in there: the energy of the way by which it got there,
-/// as correlation tells it, around its strongest path.
-fn level_db(recording: &[f32], far: &[f32]) -> f64 {
-    const PATHS: usize = 160;
-    let window = (WINDOW_S * RATE) as usize;
-    let length = (far.len() + window).next_power_of_two();
-    let mut planner = RealFftPlanner::<f32>::new();
-    let (forward, inverse) = (planner.plan_fft_forward(length), planner.plan_fft_inverse(length));
-    let spectrum = |sound: &[f32]| {
-        let mut padded = sound.to_vec();
-        padded.resize(length, 0.0);
-        let mut spectrum = forward.make_output_vec();
-        forward.process(&mut padded, &mut spectrum).expect("lengths fit");
-        spectrum
-    };
-    let far_spectrum = spectrum(far);
-    let far_energy = far.iter().map(|x| f64::from(*x).powi(2)).sum::<f64>() / far.len() as f64 * window as f64;
-    let energies: Vec<f64> = recording
-        .chunks_exact(window)
-        .map(|sound| {
-            let mut product: Vec<_> = spectrum(sound).iter().zip(&far_spectrum).map(|(x, f)| f * x.conj()).collect();
-            product[0].im = 0.0;
-            product.last_mut().expect("not empty").im = 0.0;
-            let mut correlation = inverse.make_output_vec();
-            inverse.process(&mut product, &mut correlation).expect("lengths fit");
-            let squares: Vec<f64> =
-                correlation[..far.len()].iter().map(|x| (f64::from(*x) / length as f64 / far_energy).powi(2)).collect();
-            let best = (0..squares.len()).max_by(|i, j| squares[*i].total_cmp(&squares[*j])).expect("not empty");
-            let around = best.saturating_sub(PATHS / 2)..(best + PATHS / 2).min(squares.len());
-            let floor = squares.iter().sum::<f64>() / squares.len() as f64;
-            (squares[around.clone()].iter().sum::<f64>() - floor * around.len() as f64).max(0.0)
-        })
-        .collect();
-    10.0 * (energies.iter().sum::<f64>() / energies.len() as f64).max(1e-9).log10()
-}
-
 #[test]
 fn what_is_played_is_at_least_15_db_weaker_in_the_merge_than_in_the_microphones() {
     let rig = Rig::start(RATE_HZ, 100.0, 0.012);
@@ -140,7 +102,7 @@ fn what_is_played_is_at_least_15_db_weaker_in_the_merge_than_in_the_microphones(
         (rig.record("driftmerge", RATE_HZ, 6.0), mic.join().expect("recorded"))
     });
     let far = played.lock().expect("no panic while held").samples[from - 2 * RATE_HZ as usize..].to_vec();
-    let (merged_db, mic_db) = (level_db(&merged, &far), level_db(&mic, &far));
+    let (merged_db, mic_db) = (level_db(&merged, &far, RATE), level_db(&mic, &far, RATE));
     println!("echo: {mic_db:.1} dB in microphone A, {merged_db:.1} dB in the merge\n{}", running.said());
     assert!(mic_db > -3.0, "the microphone does not hear the loudspeaker: {mic_db} dB");
     assert!(merged_db < mic_db - 15.0, "{merged_db} dB in the merge, {mic_db} dB in the microphone");
@@ -153,7 +115,7 @@ fn what_is_played_is_at_least_15_db_weaker_in_the_merge_than_in_the_microphones(
         let mic = scope.spawn(|| rig.record(MICS[0], RATE_HZ, 4.0));
         (rig.record("driftmerge", RATE_HZ, 4.0), mic.join().expect("recorded"))
     });
-    let [merged_db, mic_db] = [&merged, &mic].map(|sound| level_db(sound, rig.scene.sound.samples()));
+    let [merged_db, mic_db] = [&merged, &mic].map(|sound| level_db(sound, rig.scene.sound.samples(), RATE));
     println!("speech: {mic_db:.1} dB in microphone A, {merged_db:.1} dB in the merge");
     assert!(merged_db > mic_db - 3.0, "speech: {merged_db} dB in the merge, {mic_db} dB in the microphone");
     assert!(running.stop(Signal::TERM).success());
@@ -229,7 +191,7 @@ fn the_cancellers_are_made_anew_around_a_microphone_that_is_unplugged_and_when_i
         rig.unplug(MICS[away]);
         wait_until("the other is cancelled alone", LOCK_LIMIT, || cancelled(&rig) == 1 && far(&rig));
         let own = rig.places[1 - away].own.samples();
-        wait_until("the other is heard", LOCK_LIMIT, || level_db(&recorder.take(2.0), own) > -10.0);
+        wait_until("the other is heard", LOCK_LIMIT, || level_db(&recorder.take(2.0), own, RATE) > -10.0);
         rig.plug_in(away, RATE_HZ);
         wait_until("both are cancelled", LOCK_LIMIT, || cancelled(&rig) == 2 && far(&rig));
         recorder.take(2.0);

@@ -100,3 +100,10 @@ pub struct Present {
     /// Runs at work.
     pub holders: Vec<Holder>,
 }
+
+impl Present {
+    /// Whether the server is `PipeWire`, behind its `PulseAudio` door.
+    pub fn is_pipewire(&self) -> bool {
+        self.server.0.contains("PipeWire")
+    }
+}

@@ -141,16 +141,18 @@ pub fn steps(graph: &Graph, present: &Present) -> Result<Vec<Step>, Blocked> {
 
 /// Whether a name that the graph needs belongs to something that is not ours.
 fn taken(wanted: &[Element], present: &Present, there: &[(&Module, String)]) -> Result<(), Blocked> {
-    let mine = |module: Option<u32>| module.is_some_and(|i| there.iter().any(|(m, _)| m.index == i));
+    // PipeWire does not tell of every source or sink which module made it; what that was told tells it as well.
+    let mine = |key: &str, name: &String| there.iter().any(|(m, _)| value_of(&m.arguments, key).as_ref() == Some(name));
     for element in wanted {
         if let Some(name) = value_of(&element.arguments, "source_name")
-            && present.sources.iter().any(|s| s.name == name && !mine(s.module))
+            && present.sources.iter().any(|s| s.name == name)
+            && !mine("source_name", &name)
         {
             return Err(Blocked::Taken { name });
         }
         if let Some(name) = value_of(&element.arguments, "sink_name")
             && present.sinks.contains(&name)
-            && !there.iter().any(|(m, _)| value_of(&m.arguments, "sink_name").as_ref() == Some(&name))
+            && !mine("sink_name", &name)
         {
             return Err(Blocked::Taken { name });
         }

@@ -6,14 +6,13 @@
 //! server's answers; here it is asked for often instead, for a guess is wrong just when a source stumbles.
 
 use super::connection::{Connection, PulseError};
+use super::question::Question;
 use super::{SAMPLE_BYTES, lost, spec};
 use libpulse_binding::channelmap::Map;
 use libpulse_binding::def::BufferAttr;
 use libpulse_binding::stream::{FlagSet, PeekResult, State, Stream};
 use ringbuf::HeapProd;
 use ringbuf::traits::Producer as _;
-use std::cell::Cell;
-use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 /// A stream that records.
@@ -26,7 +25,7 @@ pub struct Capture {
     newest: Option<Instant>,
     opened: Instant,
     asked: Instant,
-    answered: Rc<Cell<bool>>,
+    question: Question,
     taken: Option<Taken>,
 }
 
@@ -77,8 +76,8 @@ impl Capture {
         };
         let flags = FlagSet::NOT_MONOTONIC | FlagSet::ADJUST_LATENCY | FlagSet::DONT_MOVE;
         stream.connect_record(Some(source), Some(&attributes), flags).map_err(|_| refused(connection))?;
-        let (opened, asked, answered) = (Instant::now(), Instant::now(), Rc::default());
-        Ok(Self { stream, rate_hz, before, received: 0, newest: None, opened, asked, answered, taken: None })
+        let (opened, asked, question) = (Instant::now(), Instant::now(), Question::default());
+        Ok(Self { stream, rate_hz, before, received: 0, newest: None, opened, asked, question, taken: None })
     }
 
     /// Whether the source is gone.
@@ -103,7 +102,7 @@ impl Capture {
 
     /// Takes the server's answer about the stream's time, and asks again when that is due.
     fn ask(&mut self) {
-        if self.answered.replace(false)
+        if self.question.answered()
             && self.received > 0
             && let Ok(Some(time)) = self.stream.get_time()
         {
@@ -113,8 +112,7 @@ impl Capture {
         let interval = if self.opened.elapsed() < AT_FIRST { ASK_AT_FIRST } else { ASK_LATER };
         if self.asked.elapsed() >= interval {
             self.asked = Instant::now();
-            let answered = Rc::clone(&self.answered);
-            let _ = self.stream.update_timing_info(Some(Box::new(move |done| answered.set(done))));
+            self.question.ask(&mut self.stream);
         }
     }
 

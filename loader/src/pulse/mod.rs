@@ -8,13 +8,14 @@ pub mod apply;
 pub mod capture;
 pub mod connection;
 pub mod player;
+mod question;
 pub mod survey;
 
 pub use apply::{apply, apply_some, set_default_source};
 pub use capture::Capture;
 pub use connection::{Connection, PulseError};
 pub use player::Player;
-pub use survey::{recorded, survey};
+pub use survey::{Sign, recorded, survey};
 
 use libpulse_binding::sample::{Format, Spec};
 use libpulse_binding::stream::{State, Stream};

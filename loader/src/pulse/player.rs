@@ -7,6 +7,7 @@
 //! start, when nobody minds, what is too much is thrown away and what is too little is filled up with silence.
 
 use super::connection::{Connection, PulseError};
+use super::question::Question;
 use super::{SAMPLE_BYTES, lost, spec};
 use crate::plan::RUN_PROPERTY;
 use libpulse_binding::def::BufferAttr;
@@ -15,8 +16,6 @@ use libpulse_binding::proplist::Proplist;
 use libpulse_binding::stream::{FlagSet, SeekMode, State, Stream};
 use ringbuf::HeapCons;
 use ringbuf::traits::{Consumer as _, Observer as _};
-use std::cell::Cell;
-use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 /// How often the server is asked how much waits, on average: sound comes in fragments and goes in blocks of 10 ms or more,
@@ -50,7 +49,7 @@ pub struct Player {
     asked: Instant,
     ask_after: Duration,
     questions: u32,
-    answered: Rc<Cell<bool>>,
+    question: Question,
     answers: u32,
     /// Sum of the answers since the last mean, s.
     sum_s: f64,
@@ -98,7 +97,7 @@ impl Player {
             asked: Instant::now(),
             ask_after: ASK,
             questions: 0,
-            answered: Rc::default(),
+            question: Question::default(),
             answers: 0,
             sum_s: 0.0,
             means: 0,
@@ -123,6 +122,9 @@ impl Player {
 
     /// Stops to play (true), so that the sink may sleep, or goes on.
     pub fn rest(&mut self, rest: bool) {
+        if self.stream.get_state() != State::Ready {
+            return;
+        }
         let _ = self.stream.set_corked_state(rest, None);
     }
 
@@ -150,7 +152,7 @@ impl Player {
     /// Asks the server how much waits, and takes its answer.
     fn ask(&mut self) {
         // While a surplus is thrown away, the queue runs down.
-        let asked = self.answered.replace(false) && self.surplus_frames == 0;
+        let asked = self.question.answered() && self.surplus_frames == 0;
         let info = if asked { self.stream.get_timing_info() } else { None };
         if let Some(info) = info.filter(|i| i.write_index_corrupt == 0 && i.read_index_corrupt == 0) {
             let queued_bytes = (info.write_index - info.read_index).max(0);
@@ -168,8 +170,7 @@ impl Player {
             self.asked = Instant::now();
             self.questions = self.questions.wrapping_add(1);
             self.ask_after = ASK.mul_f64(0.5 + (f64::from(self.questions) * GOLDEN).fract());
-            let answered = Rc::clone(&self.answered);
-            let _ = self.stream.update_timing_info(Some(Box::new(move |done| answered.set(done))));
+            self.question.ask(&mut self.stream);
         }
     }
 

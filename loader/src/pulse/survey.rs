@@ -3,8 +3,10 @@
 use super::connection::{Connection, PulseError};
 use crate::plan::{Device, Holder, Module, Present, RUN_PROPERTY, Source};
 use libpulse_binding::callbacks::ListResult;
-use libpulse_binding::context::introspect::{CardInfo, ModuleInfo, ServerInfo, SinkInfo, SinkInputInfo, SourceInfo};
-use libpulse_binding::def::SourceState;
+use libpulse_binding::context::introspect::{
+    CardInfo, ModuleInfo, ServerInfo, SinkInfo, SinkInputInfo, SourceInfo, SourceOutputInfo,
+};
+use libpulse_binding::def::{INVALID_INDEX, SourceState};
 use libpulse_binding::proplist::Proplist;
 use libpulse_binding::proplist::properties::{
     APPLICATION_PROCESS_ID, DEVICE_BUS, DEVICE_BUS_PATH, DEVICE_PRODUCT_ID, DEVICE_SERIAL, DEVICE_VENDOR_ID,
@@ -54,21 +56,40 @@ pub fn survey(connection: &mut Connection) -> Result<Present, PulseError> {
     Ok(Present { server: (name, version), default_source, modules, sources, sinks, holders })
 }
 
+/// By what it is seen that somebody records a source.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sign {
+    /// The source runs: `PulseAudio` tells that of no other.
+    Runs,
+    /// A stream is connected to it, stopped or not: what `PipeWire` tells of a node's state depends on what else runs. A
+    /// stream that is not told to be connected to any source counts as well: one that came just when the graph went to rest is
+    /// told so for good, and waits for the graph.
+    Connected,
+}
+
 /// Whether somebody records the source `name`.
 ///
 /// # Errors
 /// The server went away, or did not answer.
-pub fn recorded(connection: &mut Connection, name: &str) -> Result<bool, PulseError> {
-    let states = connection.ask("tell of a source", |context, found: Found<Source>| {
+pub fn recorded(connection: &mut Connection, name: &str, sign: Sign) -> Result<bool, PulseError> {
+    let found = connection.ask("tell of a source", |context, found: Found<(u32, bool)>| {
+        let about = |info: &SourceInfo| (info.index, info.state == SourceState::Running);
         context
             .introspect()
-            .get_source_info_by_name(name, move |item| found.borrow_mut().extend(read(&item).map(source)))
+            .get_source_info_by_name(name, move |item| found.borrow_mut().extend(read(&item).map(about)))
     })?;
-    Ok(states.iter().any(|source| source.state == RUNNING))
+    let Some(&(index, runs)) = found.first() else { return Ok(false) };
+    if sign == Sign::Runs {
+        return Ok(runs);
+    }
+    let streams = connection.ask("list the streams that record", |context, found: Found<u32>| {
+        let list = move |item: ListResult<&SourceOutputInfo>| {
+            found.borrow_mut().extend(read(&item).map(|info| info.source));
+        };
+        context.introspect().get_source_output_info_list(list)
+    })?;
+    Ok(streams.iter().any(|source| *source == index || *source == INVALID_INDEX))
 }
-
-/// The state of a source that somebody records.
-const RUNNING: &str = "running";
 
 /// Where a list is gathered.
 type Found<T> = Rc<RefCell<Vec<T>>>;
@@ -94,7 +115,7 @@ fn source(info: &SourceInfo) -> Source {
         monitor_of: info.monitor_of_sink.map(|_| text(info.monitor_of_sink_name.as_ref())),
         module: info.owner_module,
         state: match info.state {
-            SourceState::Running => RUNNING,
+            SourceState::Running => "running",
             SourceState::Idle => "idle",
             SourceState::Suspended => "suspended",
             SourceState::Invalid => "unknown",

@@ -10,7 +10,7 @@ use crate::host::pace::Clock;
 use crate::host::{Merger, Meters};
 use crate::plan::{self, Graph, Mic, Present, Step};
 use crate::pulse::capture::Taken;
-use crate::pulse::{self, Capture, Connection, Player, PulseError};
+use crate::pulse::{self, Capture, Connection, Player, PulseError, Sign};
 use ringbuf::traits::Split as _;
 use ringbuf::{HeapCons, HeapProd, HeapRb};
 use std::sync::atomic::Ordering;
@@ -64,9 +64,8 @@ pub(super) struct Session {
     /// Frames received from each by streams that are gone.
     before: Vec<u64>,
     pub player: Player,
-    /// The microphones are kept while nobody records: PipeWire does not run a graph whose only player is stopped, and does not
-    /// tell reliably that a recorder has come.
-    never_rests: bool,
+    /// By what it is seen that somebody records the merged source.
+    sign: Sign,
     rate_hz: f64,
     /// One for each microphone after A.
     pub clocks: Vec<Clock>,
@@ -107,7 +106,7 @@ impl Session {
             alive: vec![true; service.mics.len()],
             before: before.to_vec(),
             player,
-            never_rests: present.server.0.contains("PipeWire"),
+            sign: if present.is_pipewire() { Sign::Connected } else { Sign::Runs },
             rate_hz,
             clocks: vec![Clock::new(rate_hz); service.mics.len() - 1],
             taken_by_a: None,
@@ -201,11 +200,11 @@ impl Session {
 
     /// Lets the microphones go while nobody records the merged source, and takes them again when somebody does.
     fn rest(&mut self, service: &Service, merger: &Merger) -> Result<(), PulseError> {
-        if self.never_rests || self.recorded_looked.elapsed() < RECORDED_LOOK {
+        if self.recorded_looked.elapsed() < RECORDED_LOOK {
             return Ok(());
         }
         self.recorded_looked = Instant::now();
-        if pulse::recorded(&mut self.connection, &service.config.play_device)? {
+        if pulse::recorded(&mut self.connection, &service.config.play_device, self.sign)? {
             self.recorded = Instant::now();
         }
         let patience = if merger.meters().iter().all(Meters::locked) { REST_AFTER } else { REST_AFTER_UNLOCKED };
