@@ -137,6 +137,9 @@ pub struct TrackingArgs {
     /// average, weighted, banded, only-a or only-b
     #[arg(long)]
     pub mode: Option<String>,
+    /// Lower the steady noise that the merge leaves, 32 ms later (yes, no)
+    #[arg(long, value_name = "yes|no", num_args = 0..=1, default_missing_value = "yes", require_equals = true)]
+    pub post_filter: Option<String>,
 }
 
 impl TrackingArgs {
@@ -147,6 +150,7 @@ impl TrackingArgs {
             text("threshold", self.threshold.as_ref()),
             text("half_life", self.half_life.as_ref()),
             text("mode", self.mode.as_ref()),
+            text("post_filter", self.post_filter.as_ref()),
         ]
     }
 }
@@ -271,7 +275,7 @@ pub struct StatusArgs {
 /// What to change.
 #[derive(Args, Clone, Debug)]
 pub struct SetArgs {
-    /// latency, lag_limit, threshold, half_life or mode, as in config.toml: threshold=0.02
+    /// latency, lag_limit, threshold, half_life, mode or post_filter, as in config.toml: threshold=0.02
     #[arg(required = true, value_name = "KEY=VALUE", value_parser = assignment)]
     pub changes: Vec<(String, String)>,
     /// The server.

@@ -16,7 +16,8 @@
 //! changed in mid-stream, links 2 and 3 start again from what they had learnt, shifted. They search further by the
 //! shift, as far as the engine can (1 s either way): with a `delay` of 250 ms or less the default `lag_limit` is reached.
 //!
-//! All controls count for all links, but for mode `only B`, in which links 2 and 3 pass on what they get.
+//! All controls count for all links, but for mode `only B`, in which links 2 and 3 pass on what they get, and for
+//! `post_filter`, which is the last link's.
 
 use driftmerge_dsp::params::CONTROLS;
 use driftmerge_dsp::{Controls, Engine, EngineError, Mode, Snapshot, SnapshotError};
@@ -44,9 +45,10 @@ impl Chain {
     /// Makes the engines, with the default controls until the host's are known. Allocates.
     pub fn new(layout: &Layout, rate_hz: f64) -> Result<Self, EngineError> {
         let controls = Controls::default();
-        let engine = |link| Engine::new(rate_hz, &controls_of(link, &controls));
+        let links = layout.links();
+        let engine = |link| Engine::new(rate_hz, &controls_of(link, links, &controls));
         Ok(Self {
-            links: (0..layout.links()).map(engine).collect::<Result<_, _>>()?,
+            links: (0..links).map(engine).collect::<Result<_, _>>()?,
             sound: layout.sound,
             delay_ms: controls.delay_ms,
             learnt: Learnt::default(),
@@ -55,8 +57,9 @@ impl Chain {
 
     /// Takes the controls for the frames that follow. Audio thread.
     pub fn set_controls(&mut self, controls: &Controls) {
+        let links = self.links.len();
         for (link, engine) in self.links.iter_mut().enumerate() {
-            engine.set_controls(&controls_of(link, controls));
+            engine.set_controls(&controls_of(link, links, controls));
         }
         if controls.delay_ms != self.delay_ms {
             self.delay_ms = controls.delay_ms;
@@ -156,16 +159,18 @@ impl Chain {
 /// Place of `weight` among the meters of a link.
 const WEIGHT: usize = 3;
 
-/// What of the plugin's controls one link gets.
-fn controls_of(link: usize, controls: &Controls) -> Controls {
+/// What of the plugin's controls one of the `links` gets.
+fn controls_of(link: usize, links: usize, controls: &Controls) -> Controls {
+    // Noise is taken out of what all have put together, once.
+    let controls = Controls { post_filter: controls.post_filter && link + 1 == links, ..*controls };
     if link == 0 {
-        return *controls;
+        return controls;
     }
     let shift_ms = controls.delay_ms + (link - 1) as f32 * LINK_DELAY_MS;
     Controls {
         delay_ms: LINK_DELAY_MS,
         lag_limit_ms: (controls.lag_limit_ms + shift_ms).min(CONTROLS[2].max),
         mode: if controls.mode == Mode::OnlyB { Mode::OnlyA } else { controls.mode },
-        ..*controls
+        ..controls
     }
 }

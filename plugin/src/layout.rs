@@ -4,7 +4,8 @@
 //! - **merge4**: four microphones, three engines in a chain (`chain.rs`). One set of controls for all links, and a set
 //!   of meters for each of B, C and D. Two controls are not as in merge: there is no `lag_trim`, for a host that takes
 //!   frames out can as well chain merges itself; and no mode `average`, for half of each link would be an eighth of A.
-//! - **align**: two microphones, one engine, and both of them put out side by side. There is no `mode`.
+//! - **align**: two microphones, one engine, and both of them put out side by side. There is no `mode` and no
+//!   `post_filter`.
 //!
 //! The order of ports is an interface, as are the symbols: LADSPA hosts pass controls by position, LV2 hosts save them
 //! by symbol.
@@ -99,6 +100,7 @@ pub const MERGE4: Layout = Layout {
         Port { kind: Kind::Enumeration(&MERGE4_MODES), min: 1.0, ..CONTROLS[5] },
         CONTROLS[6],
         CONTROLS[7],
+        CONTROLS[9],
     ],
     meters: &MERGE4_METERS,
     outs: &["out"],
@@ -181,8 +183,8 @@ macro_rules! meters_of {
 
 const MERGE4_METERS: [Port; MAX_LINKS * LINK_METERS + 1] = {
     let links: [[Port; LINK_METERS]; MAX_LINKS] = [meters_of!("b", "B"), meters_of!("c", "C"), meters_of!("d", "D")];
-    // One second of delay, and two links more, at 192 kHz.
-    let most_frames = LATENCY.max * (1.0 + (MAX_LINKS - 1) as f32 * LINK_DELAY_MS / CONTROLS[1].max);
+    // Two links more than the merge, at 192 kHz.
+    let most_frames = LATENCY.max + (MAX_LINKS - 1) as f32 * LINK_DELAY_MS * 192.0;
     let mut all = [Port { max: most_frames, ..LATENCY }; MAX_LINKS * LINK_METERS + 1];
     let mut i = 0;
     while i < MAX_LINKS * LINK_METERS {

@@ -48,7 +48,7 @@ fn low_speech() -> Pair {
 }
 
 /// What is changed, one after the other, from the lock on.
-const CHANGES: [(&str, f32); 24] = [
+const CHANGES: [(&str, f32); 30] = [
     ("enabled", 0.0),
     ("enabled", 1.0),
     ("mode", 3.0),
@@ -67,10 +67,16 @@ const CHANGES: [(&str, f32); 24] = [
     ("half_life", 600.0),
     ("lag_limit", 1.0),
     ("lag_limit", 750.0),
+    ("post_filter", 1.0),
+    ("enabled", 0.0),
+    ("enabled", 1.0),
+    ("post_filter", 0.0),
+    ("post_filter", 1.0),
     ("delay", 60.0),
     ("delay", 61.0),
     ("delay", 400.0),
     ("delay", 5.0),
+    ("post_filter", 0.0),
     ("reset", 1.0),
     ("reset", 0.0),
 ];

@@ -62,6 +62,8 @@ pub struct Config {
     pub half_life_s: f32,
     /// How the aligned microphones are put together.
     pub mode: Mode,
+    /// Lower the steady noise that the merge leaves.
+    pub post_filter: bool,
     /// Name of the source that applications see.
     pub play_device: String,
     /// Frames buffered for playback.
@@ -91,7 +93,7 @@ const USUAL_MAX_SIZE_FRAMES: u32 = 65_536;
 const LEAST_CHUNK_FRAMES: u32 = 512;
 
 /// The settings that a running service can change.
-pub const CHANGEABLE: [&str; 5] = ["latency", "lag_limit", "threshold", "half_life", "mode"];
+pub const CHANGEABLE: [&str; 6] = ["latency", "lag_limit", "threshold", "half_life", "mode", "post_filter"];
 
 impl Config {
     /// The engine's controls for these settings; with latency `auto` the delay is the port's default.
@@ -106,6 +108,7 @@ impl Config {
             threshold: self.threshold,
             half_life_s: self.half_life_s,
             mode: self.mode,
+            post_filter: self.post_filter,
             ..usual
         }
     }
@@ -142,7 +145,8 @@ impl Config {
                 "lag_limit" => changed.lag_limit_ms = read.lag_limit_ms,
                 "threshold" => changed.threshold = read.threshold,
                 "half_life" => changed.half_life_s = read.half_life_s,
-                _ => changed.mode = read.mode,
+                "mode" => changed.mode = read.mode,
+                _ => changed.post_filter = read.post_filter,
             }
             changed.origins.insert(key, value.origin);
         }
@@ -258,6 +262,7 @@ pub fn resolve(layers: &[Layer]) -> Result<Config, ConfigError> {
         threshold: found.port("threshold", "threshold", "")?,
         half_life_s: found.port("half_life", "half_life", "s")?,
         mode: found.choice("mode", &MODES)?,
+        post_filter: found.choice("post_filter", &SWITCH)?,
         play_device: found.text("play_device").unwrap_or_default().to_owned(),
         play_buffer_frames: found.number("play_buffer", 64, 1 << 20, "frames")?,
         echo_sink: found.text("echo_sink").map(str::to_owned),

@@ -27,7 +27,7 @@ const fn setting(key: &'static str, flag: &'static str, variable: &'static str, 
 }
 
 /// Every setting.
-pub const SETTINGS: [Setting; 20] = [
+pub const SETTINGS: [Setting; 21] = [
     setting("microphones", "--mic", "RECORD_DEVICE_NAMES", ""),
     setting("play_device", "--play-device", "PLAY_DEVICE_NAME", "driftmerge"),
     setting("server", "--server", "PULSE_SERVER", ""),
@@ -37,6 +37,7 @@ pub const SETTINGS: [Setting; 20] = [
     setting("threshold", "--threshold", "CORRELATION_THRESHOLD", "0.01"),
     setting("half_life", "--half-life", "DECAY_HALF_LIFE_SEC", "30"),
     setting("mode", "--mode", "DRIFTMERGE_MODE", "weighted"),
+    setting("post_filter", "--post-filter", "DRIFTMERGE_POST_FILTER", "no"),
     setting("rate", "--rate", "RECORD_RATE", "48000"),
     setting("chunk", "--chunk", "RECORD_CHUNK_SIZE", "1024"),
     setting("max_size", "--max-size", "MAX_SIZE", ""),

@@ -51,6 +51,8 @@ struct Stage {
     controls: Controls,
     /// The delay is chosen by the lock.
     auto_delay: bool,
+    /// Nothing is merged in behind it.
+    last: bool,
     delay_chosen: bool,
     /// Frames for which the microphone has come too late for the delay, and how many are too many.
     late_frames: usize,
@@ -70,7 +72,7 @@ struct Stage {
 
 impl Stage {
     /// `before_s` is how much later than A the sound is that this stage gets from those before it.
-    fn new(start: StageStart, controls: Controls, auto_delay: bool, rate_hz: f64, before_s: f64) -> Self {
+    fn new(start: StageStart, last: bool, controls: Controls, auto_delay: bool, rate_hz: f64, before_s: f64) -> Self {
         let StageStart { mut plugin, snapshot } = start;
         let mut controls = controls;
         let mut delay_chosen = !auto_delay;
@@ -88,11 +90,11 @@ impl Stage {
                 Err(error) => tracing::warn!("what was learnt before is not used: {error}"),
             }
         }
-        plugin.set_controls(&controls);
-        Self {
+        let mut stage = Self {
             plugin,
             controls,
             auto_delay,
+            last,
             delay_chosen,
             late_frames: 0,
             late_limit_frames: (TOO_LATE_S * rate_hz) as usize,
@@ -103,7 +105,9 @@ impl Stage {
             trim_frames: 0,
             meters: Meters::default(),
             mode_instead: None,
-        }
+        };
+        stage.send_controls();
+        stage
     }
 
     /// The streams are no longer side by side, or not known to be: what was learnt is put aside.
@@ -154,7 +158,9 @@ impl Stage {
 
     fn send_controls(&mut self) {
         let mode = self.mode_instead.unwrap_or(self.controls.mode);
-        self.plugin.set_controls(&Controls { mode, ..self.controls });
+        // Noise is taken out of what all have put together, once.
+        let post_filter = self.controls.post_filter && self.last;
+        self.plugin.set_controls(&Controls { mode, post_filter, ..self.controls });
     }
 
     /// Tells the plugin that frames of the microphone were taken out (positive) or are put in (negative).
@@ -243,8 +249,9 @@ impl Worker {
         let Start { stages: starts, controls, auto_delay, rate_hz, .. } = start;
         let mut before_s = 0.0;
         let mut stages = Vec::new();
-        for start in starts {
-            let stage = Stage::new(start, controls, auto_delay, rate_hz, before_s);
+        let count = starts.len();
+        for (i, start) in starts.into_iter().enumerate() {
+            let stage = Stage::new(start, i + 1 == count, controls, auto_delay, rate_hz, before_s);
             before_s += f64::from(stage.controls.delay_ms) * 1e-3;
             stages.push(stage);
         }

@@ -60,11 +60,15 @@ pub fn merge(config: &Config, args: &MergeArgs) -> Result<(), Failure> {
     let mut starts = Vec::new();
     while starts.len() + 1 < job.recording.channels.len() {
         let start = match (args.live, config.latency) {
-            (true, Latency::Fixed(_)) => cold(config.controls()),
+            (true, Latency::Fixed(_)) => cold(controls(config)),
             (true, Latency::Auto) => job.live_start(&starts, config)?,
             (false, _) => job.start_with_look_ahead(&starts, config)?,
         };
         starts.push(start);
+    }
+    // Noise is taken out of what all have put together, once.
+    if let Some(last) = starts.last_mut() {
+        last.controls.post_filter = config.post_filter;
     }
     job.bad.set(0);
     let mut chain = job.chain(&starts)?;
@@ -96,6 +100,11 @@ pub fn merge(config: &Config, args: &MergeArgs) -> Result<(), Failure> {
     }
     job.summarise(&mut chain, &starts, &args.output);
     Ok(())
+}
+
+/// The controls of a link that is not the last.
+fn controls(config: &Config) -> Controls {
+    Controls { post_filter: false, ..config.controls() }
 }
 
 /// A start that knows nothing.
@@ -133,7 +142,7 @@ impl Job {
 
     /// The next link behind `starts`, knowing nothing and with the longest delay: what the first pass runs.
     fn first_pass(&self, starts: &[Start], config: &Config) -> Result<Link, Failure> {
-        let controls = Controls { delay_ms: LONGEST_DELAY_MS, ..config.controls() };
+        let controls = Controls { delay_ms: LONGEST_DELAY_MS, ..controls(config) };
         let other = Channel::open(&self.recording.channels[starts.len() + 1], &self.bad)?;
         self.link(self.chain(starts)?, other, &cold(controls))
     }
@@ -141,7 +150,7 @@ impl Job {
     /// As the plugin starts, with the delay that the first lock will ask for.
     fn live_start(&self, starts: &[Start], config: &Config) -> Result<Start, Failure> {
         let mut link = self.first_pass(starts, config)?;
-        let mut controls = config.controls();
+        let mut controls = controls(config);
         if self.run_until(&mut link, |link| link.status().state == State::Locked)? {
             controls.delay_ms = delay_for_lag_ms(link.status().lag_ms);
         }
@@ -168,7 +177,7 @@ impl Job {
             far = link.snapshot();
             locked_s >= REST_SETTLES_S
         })?;
-        let controls = Controls { delay_ms: LONGEST_DELAY_MS, ..config.controls() };
+        let controls = Controls { delay_ms: LONGEST_DELAY_MS, ..controls(config) };
         let (Some((at_s, near)), Some(far)) = (near, far) else {
             return Ok(Start { looks_ahead: true, ..cold(controls) });
         };

@@ -15,6 +15,7 @@ pub fn control_values(controls: &Controls) -> [f32; CONTROLS.len()] {
         "hold" => f32::from(u8::from(controls.hold)),
         "reset" => f32::from(u8::from(controls.reset)),
         "lag_trim" => controls.lag_trim_frames as f32,
+        "post_filter" => f32::from(u8::from(controls.post_filter)),
         _ => port.default,
     })
 }

@@ -127,8 +127,12 @@ fn chain<'a>(config: &'a Config, graph: &Graph, learnt: &[Option<Snapshot>]) -> 
             _ => usual.delay_ms,
         };
         before_s += f64::from(delay_ms) * 1e-3;
-        controls.push(Controls { delay_ms, ..usual });
+        controls.push(Controls { delay_ms, post_filter: false, ..usual });
         stages.push(learnt);
+    }
+    // Noise is taken out of what all have put together, once.
+    if let Some(last) = controls.last_mut() {
+        last.post_filter = config.post_filter;
     }
     let mics = (0..graph.mics.len()).map(|i| graph.recorded(i)).collect();
     Chain { name: &config.play_device, mics, rate_hz: config.rate_hz, controls, learnt: stages }

@@ -7,6 +7,7 @@ use crate::kalman::LagFilter;
 use crate::lock::Lock;
 use crate::mix::{Levels, MixFeed, Mixer};
 use crate::params::Controls;
+use crate::post_filter::PostFilter;
 use crate::snapshot::{SNAPSHOT_VERSION, Snapshot, SnapshotError};
 use crate::status::{State, Status};
 use crate::streams::{MAX_LAG_S, QUANTUM, Streams};
@@ -73,6 +74,7 @@ pub struct Engine {
     tracker: Tracker,
     aligner: Aligner,
     mixer: Mixer,
+    post_filter: PostFilter,
     delay_frames: i64,
     quantum_frames: usize,
     until_quantum: usize,
@@ -115,6 +117,7 @@ impl Engine {
             held_at: 0,
             apart: false,
             mixer,
+            post_filter: PostFilter::new(rate_hz),
             delay_frames,
             quantum_frames,
             until_quantum: quantum_frames,
@@ -167,6 +170,7 @@ impl Engine {
             let chunk = self.read(&a[at..frames], &b[at..frames], &mut done);
             let end = at + chunk.count;
             self.mixer.process(chunk.a(), chunk.b(), &mut out[at..end], self.feed);
+            self.post_filter.process(&mut out[at..end], self.controls.post_filter, self.controls.enabled);
             done(Part::Mixing);
             self.passed(chunk.count);
             done(Part::Analysing);
@@ -175,8 +179,8 @@ impl Engine {
     }
 
     /// As [`Self::process`], but nothing is mixed: `out_a` is A, delayed, and `out_b` is B, aligned to it and brought to its
-    /// polarity. Until a lag is known, and while `enabled` is off, B is as late against A as it came; `mode` has no say.
-    /// An engine keeps to one of the two functions. Audio thread, as there.
+    /// polarity. Until a lag is known, and while `enabled` is off, B is as late against A as it came; `mode` and `post_filter`
+    /// have no say. An engine keeps to one of the two functions. Audio thread, as there.
     pub fn process_apart(&mut self, a: &[f32], b: &[f32], out_a: &mut [f32], out_b: &mut [f32]) {
         self.apart = true;
         let frames = a.len().min(b.len()).min(out_a.len()).min(out_b.len());
@@ -359,7 +363,8 @@ impl Engine {
 
     /// Frames by which the output is later than A, for the controls given last. Audio thread.
     pub fn latency_frames(&self) -> u32 {
-        self.delay_frames as u32
+        let filtered = self.controls.post_filter && !self.apart;
+        self.delay_frames as u32 + if filtered { self.post_filter.latency_frames() as u32 } else { 0 }
     }
 
     /// What was learnt, or None while nothing is. Audio thread.

@@ -6,7 +6,7 @@
 //! no clock: what comes out depends on the frames alone, however they are cut into calls.
 //!
 //! ```text
-//!   a, b ──> engine ──> history ────────────────────────────> align ──> mix ──> out
+//!   a, b ──> engine ──> history ────────────────────────────> align ──> mix ──> post_filter ──> out
 //!              │        (full rate)                             ▲        ▲
 //!              │                                      lag, drift│        │trusted?
 //!              └──> streams ──> correlate ──> acquire ──> track ┴────────┘
@@ -24,7 +24,7 @@
 //! | searching | `correlate`, `acquire`, `presence` |
 //! | following | `track`, `follow`, `lock`, `observe`, `sums`, `measure`, `correct`, `pull_in`, `kalman`, `jumps` |
 //! | reading both | `align`, `interpolate` |
-//! | merging | `mix`, `weigh`, `onset`, `pauses`, `places`, `speech`, `voice_band`, `bands` |
+//! | merging | `mix`, `weigh`, `onset`, `pauses`, `places`, `speech`, `voice_band`, `bands`, `post_filter` |
 //! | tools | `fir`, `spectrum`, `toeplitz`, `window` |
 //!
 //! Analysis work is cut into steps of at most one transform and handed out by counted frames, so that no call is much
@@ -64,6 +64,7 @@ mod mix;
 mod onset;
 mod pauses;
 mod places;
+mod post_filter;
 mod speech;
 mod voice_band;
 mod weigh;

@@ -60,7 +60,7 @@ pub const MODE_NAMES: [&str; 5] = ["average", "weighted", "weighted by band", "o
 pub const STATE_NAMES: [&str; 3] = ["searching", "locked", "holding"];
 
 /// Control inputs, in port order.
-pub const CONTROLS: [Port; 9] = [
+pub const CONTROLS: [Port; 10] = [
     Port {
         symbol: "enabled",
         name: "Enabled",
@@ -151,6 +151,16 @@ pub const CONTROLS: [Port; 9] = [
         max: 16_777_216.0,
         about: "Running total of frames that the host has taken out of B (negative: put in).",
     },
+    Port {
+        symbol: "post_filter",
+        name: "Noise Filter",
+        unit: Unit::None,
+        kind: Kind::Toggle,
+        min: 0.0,
+        default: 0.0,
+        max: 1.0,
+        about: "Lower the steady noise that the merge leaves, by 12 dB at most; the latency is 32 ms more.",
+    },
 ];
 
 /// Control outputs, in port order.
@@ -222,7 +232,8 @@ pub const METERS: [Port; 7] = [
         kind: Kind::Integer,
         min: 0.0,
         default: 0.0,
-        max: 192_000.0,
+        // One second of delay and the 32 ms of the noise filter, at 192 kHz.
+        max: 198_144.0,
         about: "Frames by which the output is later than A.",
     },
 ];
@@ -245,6 +256,7 @@ pub enum Mode {
 
 /// The control inputs as the engine takes them: inside their ranges, never NaN.
 #[derive(Clone, Copy, Debug, PartialEq)]
+#[expect(clippy::struct_excessive_bools, reason = "one for each switch among the ports")]
 pub struct Controls {
     /// Merge (true) or microphone A alone.
     pub enabled: bool,
@@ -264,6 +276,8 @@ pub struct Controls {
     pub reset: bool,
     /// Running total of frames that the host has taken out of B.
     pub lag_trim_frames: i32,
+    /// Lower the steady noise that the merge leaves.
+    pub post_filter: bool,
 }
 
 impl Default for Controls {
@@ -296,6 +310,7 @@ impl Controls {
             hold: get(6) > 0.5,
             reset: get(7) > 0.5,
             lag_trim_frames: get(8).round() as i32,
+            post_filter: get(9) > 0.5,
         }
     }
 }

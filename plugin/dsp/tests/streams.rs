@@ -81,6 +81,7 @@ fn minutes_of_sound_with_changes_jumps_and_a_lost_microphone_allocate_nothing() 
                 controls.enabled = k % 200 != 50;
                 controls.reset = k % 700 == 650;
                 controls.hold = k % 900 == 850;
+                controls.post_filter = k % 300 != 50;
             }
             controls.lag_trim_frames = (k / 40) as i32 * if k > 900 { -3 } else { 1 };
             let known = assert_no_alloc(|| {
