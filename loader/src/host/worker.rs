@@ -51,8 +51,6 @@ struct Stage {
     controls: Controls,
     /// The delay is chosen by the lock.
     auto_delay: bool,
-    /// Nothing is merged in behind it.
-    last: bool,
     delay_chosen: bool,
     /// Frames for which the microphone has come too late for the delay, and how many are too many.
     late_frames: usize,
@@ -72,7 +70,7 @@ struct Stage {
 
 impl Stage {
     /// `before_s` is how much later than A the sound is that this stage gets from those before it.
-    fn new(start: StageStart, last: bool, controls: Controls, auto_delay: bool, rate_hz: f64, before_s: f64) -> Self {
+    fn new(start: StageStart, controls: Controls, auto_delay: bool, rate_hz: f64, before_s: f64) -> Self {
         let StageStart { mut plugin, snapshot } = start;
         let mut controls = controls;
         let mut delay_chosen = !auto_delay;
@@ -90,11 +88,11 @@ impl Stage {
                 Err(error) => tracing::warn!("what was learnt before is not used: {error}"),
             }
         }
-        let mut stage = Self {
+        plugin.set_controls(&controls);
+        Self {
             plugin,
             controls,
             auto_delay,
-            last,
             delay_chosen,
             late_frames: 0,
             late_limit_frames: (TOO_LATE_S * rate_hz) as usize,
@@ -105,9 +103,7 @@ impl Stage {
             trim_frames: 0,
             meters: Meters::default(),
             mode_instead: None,
-        };
-        stage.send_controls();
-        stage
+        }
     }
 
     /// The streams are no longer side by side, or not known to be: what was learnt is put aside.
@@ -158,9 +154,7 @@ impl Stage {
 
     fn send_controls(&mut self) {
         let mode = self.mode_instead.unwrap_or(self.controls.mode);
-        // Noise is taken out of what all have put together, once.
-        let post_filter = self.controls.post_filter && self.last;
-        self.plugin.set_controls(&Controls { mode, post_filter, ..self.controls });
+        self.plugin.set_controls(&Controls { mode, ..self.controls });
     }
 
     /// Tells the plugin that frames of the microphone were taken out (positive) or are put in (negative).
@@ -223,6 +217,11 @@ impl Stage {
     }
 }
 
+/// The controls of stage `i` of `count`: noise is taken out of what all have put together, once.
+fn controls_of(i: usize, count: usize, controls: Controls) -> Controls {
+    Controls { post_filter: controls.post_filter && i + 1 == count, ..controls }
+}
+
 /// What the thread owns.
 pub(super) struct Worker {
     shared: Arc<Shared>,
@@ -251,7 +250,7 @@ impl Worker {
         let mut stages = Vec::new();
         let count = starts.len();
         for (i, start) in starts.into_iter().enumerate() {
-            let stage = Stage::new(start, i + 1 == count, controls, auto_delay, rate_hz, before_s);
+            let stage = Stage::new(start, controls_of(i, count, controls), auto_delay, rate_hz, before_s);
             before_s += f64::from(stage.controls.delay_ms) * 1e-3;
             stages.push(stage);
         }
@@ -265,7 +264,13 @@ impl Worker {
         let begin = Instant::now();
         while !self.shared.stop.load(Ordering::Relaxed) {
             while let Some(change) = self.changes.try_pop() {
-                self.stages.iter_mut().for_each(|stage| stage.change(change));
+                let count = self.stages.len();
+                for (i, stage) in self.stages.iter_mut().enumerate() {
+                    stage.change(match change {
+                        Change::Controls(controls, delay) => Change::Controls(controls_of(i, count, controls), delay),
+                        Change::Reset => Change::Reset,
+                    });
+                }
             }
             self.align();
             let early = self.stages.iter().any(|stage| stage.realign) && begin.elapsed() < CLOCK_LIMIT;
