@@ -19,24 +19,38 @@ fn frames(ms: f32, rate_hz: u32) -> usize {
     (ms * 1e-3 * rate_hz as f32).round() as usize
 }
 
+/// What the noise filter adds: four steps of 8 ms, each a multiple of 8 frames.
+fn filter_frames(rate_hz: u32) -> usize {
+    4 * 8 * frames(1.0, rate_hz)
+}
+
 #[test]
 fn bypassed_a_comes_out_as_it_is_and_as_late_as_was_told_before_the_first_block() {
     for entry in Entry::ALL {
         let links = entry.layout().links();
         for rate_hz in RATES_HZ {
-            for delay_ms in [5.0, 33.3, 100.0, 1000.0] {
+            for (delay_ms, filter) in [(5.0, 0.0), (33.3, 0.0), (33.3, 1.0), (100.0, 0.0), (1000.0, 0.0)] {
+                let has_filter = entry.layout().controls.iter().any(|port| port.symbol == "post_filter");
+                if filter > 0.0 && !has_filter {
+                    continue;
+                }
                 let told_by = |enabled| {
                     let mut driver = Driver::new(entry, rate_hz).expect("the rate is good");
                     driver.connect_controls();
                     driver.set("delay", delay_ms);
                     driver.set("enabled", enabled);
+                    if has_filter {
+                        driver.set("post_filter", filter);
+                    }
                     driver.activate();
                     (driver.meter("latency"), driver)
                 };
                 let (told, mut driver) = told_by(0.0);
                 assert_eq!(told, told_by(1.0).0, "{entry:?}: on or off makes no difference");
                 let latency = told as usize;
-                assert_eq!(latency, frames(delay_ms, rate_hz) + (links - 1) * frames(5.0, rate_hz), "{entry:?}");
+                let filtered = if filter > 0.0 { filter_frames(rate_hz) } else { 0 };
+                let delays = frames(delay_ms, rate_hz) + (links - 1) * frames(5.0, rate_hz);
+                assert_eq!(latency, delays + filtered, "{entry:?}");
 
                 // A delay other than the default is faded to at first; the sound comes after that.
                 let silence = frames(50.0, rate_hz);
@@ -51,7 +65,7 @@ fn bypassed_a_comes_out_as_it_is_and_as_late_as_was_told_before_the_first_block(
 }
 
 #[test]
-fn the_latency_stays_through_a_lock_and_every_change_but_that_of_the_delay() {
+fn the_latency_stays_through_a_lock_and_every_change_but_those_of_the_delay_and_the_noise_filter() {
     let pair = Pair::short();
     for entry in Entry::ALL {
         let mut sounds = vec![pair.a.clone(), pair.b.clone()];
@@ -71,7 +85,7 @@ fn the_latency_stays_through_a_lock_and_every_change_but_that_of_the_delay() {
         play(&mut driver, 48_000);
         let state = entry.layout().meters.iter().find(|port| port.symbol.starts_with("state")).expect("there is one");
         assert!(driver.meter(state.symbol) >= 1.0, "{entry:?} has locked meanwhile");
-        for port in entry.layout().controls.iter().filter(|port| port.symbol != "delay") {
+        for port in entry.layout().controls.iter().filter(|port| !["delay", "post_filter"].contains(&port.symbol)) {
             for value in [port.min, port.max, port.default] {
                 driver.set(port.symbol, value);
                 play(&mut driver, 160);
