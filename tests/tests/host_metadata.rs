@@ -225,13 +225,13 @@ fn symbols_and_their_order_are_those_that_were_given_out() {
     };
     assert_eq!(
         of(&MERGE),
-        "enabled delay lag_limit threshold half_life mode hold reset lag_trim \
+        "enabled delay lag_limit threshold half_life mode hold reset lag_trim post_filter \
          lag drift confidence weight polarity state latency out in_a in_b"
     );
     assert_eq!(of(&DUAL), of(&MERGE).replace(" out ", " out_left out_right "));
     assert_eq!(
         of(&MERGE4),
-        "enabled delay lag_limit threshold half_life mode hold reset \
+        "enabled delay lag_limit threshold half_life mode hold reset post_filter \
          lag_b drift_b confidence_b weight_b polarity_b state_b lag_c drift_c confidence_c weight_c polarity_c state_c \
          lag_d drift_d confidence_d weight_d polarity_d state_d latency out in_a in_b in_c in_d"
     );
