@@ -108,8 +108,9 @@ fn what_is_played_is_at_least_15_db_weaker_in_the_merge_than_in_the_microphones(
     let pactl = |arguments: &[&str]| succeed(pipewire.command("pactl").args(arguments));
     pactl(&["load-module", "module-null-sink", "sink_name=speaker", "rate=16000", "channels=1"]);
     // The way through the air: what the loudspeaker plays sounds in the room.
-    pactl(&["load-module", "module-loopback", "source=speaker.monitor", "sink=room", "latency_msec=20"]);
+    let air = ["load-module", "module-loopback", "source=speaker.monitor", "sink=room", "latency_msec=20"];
     let before = modules(&pipewire);
+    let air = String::from_utf8_lossy(&pactl(&air).stdout).trim().to_owned();
     let mut running = run(&pipewire, &["--mic", MICS[0], "--mic", MICS[1], "--echo-sink", "speaker"]);
     running.wait_for("` locked", LIMIT);
 
@@ -144,6 +145,9 @@ fn what_is_played_is_at_least_15_db_weaker_in_the_merge_than_in_the_microphones(
     let [merged_db, mic_db] = [&merged, &mic].map(|sound| level_db(sound, room.scene.sound.samples(), rate));
     println!("speech: {mic_db:.1} dB in microphone A, {merged_db:.1} dB in the merge");
     assert!(merged_db > mic_db - 3.0, "speech: {merged_db} dB in the merge, {mic_db} dB in the microphone");
+    // PipeWire 0.3.65 dies one time in 12 when a canceller is taken away while others use its microphone or its sink.
+    drop(room);
+    pactl(&["unload-module", &air]);
     assert!(running.stop(Signal::TERM).success(), "{}", running.said());
     assert_eq!(modules(&pipewire), before);
 }

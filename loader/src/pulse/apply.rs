@@ -3,7 +3,8 @@
 
 use super::connection::{Connection, PulseError};
 use super::survey::survey;
-use crate::plan::{Element, Step};
+use crate::plan::arguments::value_of;
+use crate::plan::{Element, Module, Step};
 use libpulse_binding::def::INVALID_INDEX;
 use std::time::{Duration, Instant};
 
@@ -11,6 +12,9 @@ use std::time::{Duration, Instant};
 const FAR_LIMIT: Duration = Duration::from_secs(5);
 /// A tunnel that has been there for this long was not refused: four ways there and back on a slow network.
 const FAR_SETTLES: Duration = Duration::from_secs(1);
+
+/// How long a canceller that is to go may still run: streams that were closed take some milliseconds to let go.
+const REST_LIMIT: Duration = Duration::from_millis(500);
 
 /// Does `steps` in their order. Where one fails, what was loaded by the ones before is taken away again.
 ///
@@ -20,7 +24,7 @@ pub fn apply(connection: &mut Connection, steps: &[Step]) -> Result<(), PulseErr
     let mut loaded = Vec::new();
     for step in steps {
         match step {
-            Step::Unload(module) => unload(connection, module.index)?,
+            Step::Unload(module) => take_off(connection, module)?,
             Step::Load(element) => {
                 let made = load(connection, element.module, &element.arguments).and_then(|index| {
                     loaded.push(index);
@@ -69,7 +73,7 @@ fn await_tunnel(connection: &mut Connection, element: &Element, index: u32) -> R
 pub fn apply_some(connection: &mut Connection, steps: &[Step]) -> Result<(), PulseError> {
     for step in steps {
         let done = match step {
-            Step::Unload(module) => unload(connection, module.index),
+            Step::Unload(module) => take_off(connection, module),
             Step::Load(element) => load(connection, element.module, &element.arguments).map(|_| ()),
         };
         match done {
@@ -101,6 +105,30 @@ pub fn set_default_source(connection: &mut Connection, name: &str) -> Result<(),
         context.set_default_source(name, move |done| *answer.borrow_mut() = done)
     })?;
     if done { Ok(()) } else { Err(PulseError::Refused { what, reason: connection.reason() }) }
+}
+
+/// Takes a module away when it rests.
+fn take_off(connection: &mut Connection, module: &Module) -> Result<(), PulseError> {
+    if module.name == "module-echo-cancel" {
+        await_rest(connection, module)?;
+    }
+    unload(connection, module.index)
+}
+
+/// Waits until neither the canceller nor its microphone runs: `PipeWire` (0.3.65) takes a canceller away under the hands of
+/// its own audio thread, and dies of that one time in 12. Where others use the microphone or the sink the danger stays.
+fn await_rest(connection: &mut Connection, canceller: &Module) -> Result<(), PulseError> {
+    let begin = Instant::now();
+    let names = ["source_name", "source_master"].map(|key| value_of(&canceller.arguments, key));
+    while begin.elapsed() < REST_LIMIT {
+        let present = survey(connection)?;
+        let runs = present.sources.iter().any(|s| s.state == "running" && names.contains(&Some(s.name.clone())));
+        if !runs || !present.is_pipewire() {
+            break;
+        }
+        connection.turn(Duration::from_millis(10))?;
+    }
+    Ok(())
 }
 
 /// Takes the module away; that it is gone already is no failure.
