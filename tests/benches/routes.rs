@@ -123,8 +123,8 @@ fn route(server: &Server, route: &str, seconds: f64, alone: &Measured) {
         command
     };
     let mut running = None;
-    // What `run` chooses at its first lock; the others cannot know it. Tunnels on PipeWire may be half a second apart.
-    let latency = if matches!(server, Server::PulseAudio(_)) { "200" } else { "600" };
+    // What `run` chooses at its first lock; the others cannot know it. Tunnels on PipeWire may be more than half a second apart.
+    let latency = if matches!(server, Server::PulseAudio(_)) { "200" } else { "900" };
     if route == "load" {
         succeed(driftmerge(&["load", "--latency", latency]).args(mics));
     } else {
