@@ -200,8 +200,8 @@ pub struct SettingsArgs {
     /// Frames buffered for playback
     #[arg(long, value_name = "FRAMES")]
     pub play_buffer: Option<String>,
-    /// Take out of the microphones what is played into NAME_far and goes on to this sink (`null`: heard elsewhere)
-    #[arg(long, value_name = "SINK|null")]
+    /// Take out of the microphones what is played into NAME_far and goes on to these sinks (`null`: heard elsewhere)
+    #[arg(long, value_name = "SINKS|null")]
     pub echo_sink: Option<String>,
     /// Take it out of these microphones only, counted from 1: 1,3
     #[arg(long, value_name = "NUMBERS")]
@@ -215,6 +215,9 @@ pub struct SettingsArgs {
     /// Make it the server's default source while it runs (yes, no)
     #[arg(long, value_name = "yes|no", num_args = 0..=1, default_missing_value = "yes")]
     pub default_source: Option<String>,
+    /// Make NAME_far the server's default sink while it is there (yes, no)
+    #[arg(long, value_name = "yes|no", num_args = 0..=1, default_missing_value = "yes")]
+    pub default_sink: Option<String>,
     /// The LV2 bundle to host
     #[arg(long, value_name = "FOLDER")]
     pub bundle: Option<String>,
@@ -241,6 +244,7 @@ impl SettingsArgs {
             text("echo_args", self.echo_args.as_ref()),
             text("echo_rtp", self.echo_rtp.as_ref()),
             text("default_source", self.default_source.as_ref()),
+            text("default_sink", self.default_sink.as_ref()),
             text("play_buffer", self.play_buffer.as_ref()),
             text("bundle", self.bundle.as_ref()),
         ];

@@ -72,7 +72,7 @@ fn every_setting_can_be_given_in_every_place_and_only_under_its_names() {
             "route" => "loopback",
             "mode" => "average",
             "threshold" => "0.5",
-            "default_source" | "post_filter" => "yes",
+            "default_source" | "default_sink" | "post_filter" => "yes",
             "echo_mics" | "echo_rtp" => "7",
             "chunk" | "rate" | "max_size" | "play_buffer" => "9000",
             _ => "77",

@@ -157,6 +157,51 @@ fn the_far_end_is_heard_from_the_sink_of_another_machine() {
 }
 
 #[test]
+fn the_far_end_of_all_applications_is_heard_here_and_on_another_machine_and_then_all_is_as_it_was() {
+    let rig = Rig::start(RATE_HZ, 100.0, 0.012);
+    rig.pactl(&["load-module", "module-null-sink", "sink_name=speaker", "rate=16000", "channels=1"]);
+    rig.pactl(&["set-default-sink", "speaker"]);
+    let before = rig.modules();
+    let far = rig.beside(RATE_HZ, 1, &["module-null-sink sink_name=far_speaker rate=16000 channels=1".into()]);
+    let sinks = format!("speaker,tunnel:{}/far_speaker", far.server.address());
+    let run = ["run", "--mic", MICS[0], "--mic", MICS[1], "--rate", "16000", "--default-sink", "--echo-sink", &sinks];
+    let start = || {
+        let running = rig.start_driftmerge(&run);
+        running.wait_for("merging", LOCK_LIMIT);
+        assert_eq!(rig.pactl(&["get-default-sink"]).trim(), "driftmerge_far");
+        running
+    };
+    // What a killed run leaves is used again, and does not make the next one forget the former default.
+    let mut killed = start();
+    let modules = rig.modules();
+    killed.stop(Signal::KILL);
+    wait_until("the server noticed", Duration::from_secs(5), || {
+        !rig.pactl(&["list", "sink-inputs"]).contains("driftmerge.run")
+    });
+    let mut running = start();
+    assert_eq!(rig.modules(), modules);
+
+    let tone: Vec<u8> = (0..60 * RATE_HZ).flat_map(|i| (0.3 * (0.2 * i as f32).sin()).to_le_bytes()).collect();
+    let file = rig.server.folder().join("tone");
+    std::fs::write(&file, tone).expect("written");
+    let mut player = rig.command("pacat");
+    player.args(["--raw", "--format=float32le", "--channels=1", "--rate=16000"]);
+    let mut player = player.arg(&file).spawn().expect("pacat is installed");
+    let loud = |sound: Vec<f32>| sound.iter().any(|x| x.abs() > 0.1);
+    wait_until("it is heard on both machines", Duration::from_secs(10), || {
+        loud(rig.record("speaker.monitor", RATE_HZ, 0.3)) && loud(far.record("far_speaker.monitor", RATE_HZ, 0.3))
+    });
+    player.kill().expect("it plays");
+    player.wait().expect("a child");
+    assert!(running.stop(Signal::TERM).success());
+    assert_eq!((rig.modules(), rig.pactl(&["get-default-sink"]).trim()), (before.clone(), "speaker"));
+
+    let output = rig.run_to_end(&["run", "--mic", MICS[0], "--mic", MICS[1], "--echo-sink", "speaker,null"]);
+    assert_eq!(output.status.code(), Some(2), "{}", String::from_utf8_lossy(&output.stderr));
+    assert_eq!(rig.modules(), before);
+}
+
+#[test]
 fn a_microphone_that_hears_the_sink_inside_the_server_is_refused_before_the_server_hangs() {
     let rig = Rig::start(RATE_HZ, 0.0, 0.0);
     rig.pactl(&["load-module", "module-null-sink", "sink_name=speaker"]);

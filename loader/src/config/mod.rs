@@ -68,8 +68,8 @@ pub struct Config {
     pub play_device: String,
     /// Frames buffered for playback.
     pub play_buffer_frames: u32,
-    /// The sink that is heard where echoes are taken out of the microphones, or `null`; None: they are not.
-    pub echo_sink: Option<String>,
+    /// The sinks that are heard where echoes are taken out of the microphones, or `null`; none: they are not.
+    pub echo_sinks: Vec<String>,
     /// Which microphones they are taken out of, counted from 1; empty: all.
     pub echo_mics: Vec<usize>,
     /// Arguments of the echo canceller; None: those that suit the server.
@@ -78,6 +78,8 @@ pub struct Config {
     pub echo_rtp: Option<u16>,
     /// Make the merged source the server's default while it is there.
     pub default_source: bool,
+    /// Make the sink whose sound is taken out of the microphones the default one.
+    pub default_sink: bool,
     /// The sound server's address; None: the client library's choice.
     pub server: Option<String>,
     /// The LV2 bundle's folder; None: searched in the usual places.
@@ -187,12 +189,17 @@ impl Config {
                 from("microphones")
             ));
         }
-        if self.echo_rtp.is_some() && self.echo_sink.is_none() {
-            return refuse(format!(
-                "DRIFTMERGE_ECHO_RTP (--echo-rtp) is given{} without DRIFTMERGE_ECHO_SINK (--echo-sink): name the sink on \
-                 which the received sound is heard, or `null` if it is heard elsewhere",
-                from("echo_rtp")
-            ));
+        for (given, key, names) in [
+            (self.echo_rtp.is_some(), "echo_rtp", "DRIFTMERGE_ECHO_RTP (--echo-rtp)"),
+            (self.default_sink, "default_sink", "DRIFTMERGE_DEFAULT_SINK (--default-sink)"),
+        ] {
+            if given && self.echo_sinks.is_empty() {
+                return refuse(format!(
+                    "{names} is given{} without DRIFTMERGE_ECHO_SINK (--echo-sink): name the sink on which what is played \
+                     is heard, or `null` if it is heard elsewhere",
+                    from(key)
+                ));
+            }
         }
         if let Some(none) = self.echo_mics.iter().find(|number| **number > self.microphones.len()) {
             return refuse(format!(
@@ -265,11 +272,12 @@ pub fn resolve(layers: &[Layer]) -> Result<Config, ConfigError> {
         post_filter: found.choice("post_filter", &SWITCH)?,
         play_device: found.text("play_device").unwrap_or_default().to_owned(),
         play_buffer_frames: found.number("play_buffer", 64, 1 << 20, "frames")?,
-        echo_sink: found.text("echo_sink").map(str::to_owned),
+        echo_sinks: found.between_commas("echo_sink"),
         echo_mics: found.numbers("echo_mics", 1, 8)?,
         echo_args: found.text("echo_args").map(str::to_owned),
         echo_rtp: found.text("echo_rtp").map(|_| found.number("echo_rtp", 1, u16::MAX, "(a UDP port)")).transpose()?,
         default_source: found.choice("default_source", &SWITCH)?,
+        default_sink: found.choice("default_sink", &SWITCH)?,
         server: found.text("server").map(str::to_owned),
         bundle: found.text("bundle").map(PathBuf::from),
         state_dir: found.text("state_dir").unwrap_or(".").into(),
@@ -316,6 +324,12 @@ impl Found<'_> {
             Some(Raw::List(items)) => items.clone(),
             Some(Raw::Text(text)) => split_names(text),
         }
+    }
+
+    /// Texts in which spaces count.
+    fn between_commas(&self, key: &str) -> Vec<String> {
+        let texts = self.text(key).unwrap_or_default().split(',').map(str::trim);
+        texts.filter(|text| !text.is_empty()).map(str::to_owned).collect()
     }
 
     fn refuse<T>(&self, key: &str, wanted: &str) -> Result<T, ConfigError> {

@@ -27,7 +27,7 @@ const fn setting(key: &'static str, flag: &'static str, variable: &'static str, 
 }
 
 /// Every setting.
-pub const SETTINGS: [Setting; 21] = [
+pub const SETTINGS: [Setting; 22] = [
     setting("microphones", "--mic", "RECORD_DEVICE_NAMES", ""),
     setting("play_device", "--play-device", "PLAY_DEVICE_NAME", "driftmerge"),
     setting("server", "--server", "PULSE_SERVER", ""),
@@ -47,6 +47,7 @@ pub const SETTINGS: [Setting; 21] = [
     setting("echo_args", "--echo-args", "DRIFTMERGE_ECHO_ARGS", ""),
     setting("echo_rtp", "--echo-rtp", "DRIFTMERGE_ECHO_RTP", ""),
     setting("default_source", "--default-source", "DRIFTMERGE_DEFAULT_SOURCE", "no"),
+    setting("default_sink", "--default-sink", "DRIFTMERGE_DEFAULT_SINK", "no"),
     setting("bundle", "--bundle", "DRIFTMERGE_BUNDLE", ""),
     setting("state_dir", "--state-dir", "DRIFTMERGE_STATE_DIR", ""),
 ];

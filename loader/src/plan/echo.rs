@@ -6,7 +6,8 @@
 //!
 //! ```text
 //! far end → NAME_far (for A) → NAME_far1 (for B) → the real sink, a tunnel to another machine's,
-//!                                                  or a null sink where it is heard elsewhere
+//!                                                  or a null sink where it is heard elsewhere,
+//!                                                  or several of these put together
 //! ```
 //!
 //! Taking the reference from the real sink's monitor instead would bring it later than the echo, which no canceller mends.
@@ -23,8 +24,8 @@ const CHAIN: usize = 8;
 /// What is wanted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Echo {
-    /// The sink that is heard, `tunnel:HOST/SINK`, or [`NULL_SINK`].
-    pub sink: String,
+    /// The sinks that are heard, each a name or `tunnel:HOST/SINK`; or [`NULL_SINK`] alone.
+    pub sinks: Vec<String>,
     /// Arguments of the canceller.
     pub arguments: String,
 }

@@ -72,7 +72,7 @@ impl Graph<'_> {
 
     /// Name of the sink into which the far end is to be played, if echoes are cancelled.
     pub fn far_sink(&self) -> String {
-        format!("{}_far", self.name)
+        far_sink(self.name)
     }
 
     /// The source of microphone `i` as this server has it.
@@ -198,6 +198,11 @@ impl Graph<'_> {
     }
 }
 
+/// Name of the sink into which the far end of the graph `name` is to be played.
+pub fn far_sink(name: &str) -> String {
+    format!("{name}_far")
+}
+
 /// Whether the server takes `name` as the name of a source.
 pub fn valid_name(name: &str) -> bool {
     let plain = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
@@ -224,7 +229,8 @@ mod tests {
             if kind != Kind::Direct {
                 mics.remove(1);
             }
-            let echo = Echo { sink: NULL_SINK.into(), arguments: "noise_suppression=0 extended_filter=1".into() };
+            let echo =
+                Echo { sinks: vec![NULL_SINK.into()], arguments: "noise_suppression=0 extended_filter=1".into() };
             let graph = Graph { name: "driftmerge", mics, echo: Some(&echo), rate_hz: 48_000, kind };
             let elements = graph.elements();
             for (i, element) in elements.iter().enumerate() {

@@ -25,7 +25,7 @@ impl Graph<'_> {
         let Some(echo) = self.echo else { return elements };
         let rate = echo::rate_hz(self.rate_hz).to_string();
         let heard = self.heard(echo, &rate);
-        let mut next = heard.as_ref().map_or_else(|| echo.sink.clone(), |_| self.far_end());
+        let mut next = if heard.is_empty() { echo.sinks.concat() } else { self.far_end() };
         elements.extend(heard);
         let there: Vec<usize> = (0..self.mics.len()).filter(|i| self.mics[*i].echo && self.mics[*i].there).collect();
         for i in there.iter().copied().rev() {
@@ -53,17 +53,31 @@ impl Graph<'_> {
         format!("{}_far_end", self.name)
     }
 
-    /// The sink at the end of the far end's way, where that is none of this server's.
-    fn heard(&self, echo: &Echo, rate: &str) -> Option<Element> {
-        let (name, what) = (self.far_end(), ("sink_properties", "Driftmerge far end"));
-        if echo.sink == NULL_SINK {
-            let arguments: [(&str, &str); 2] = [("sink_name", &name), ("rate", rate)];
-            return Some(self.element(Part::Far, "module-null-sink", what.0, what.1, &arguments));
+    /// What the far end's way ends in, where that is not one sink of this server: the last element is the sink.
+    fn heard(&self, echo: &Echo, rate: &str) -> Vec<Element> {
+        let (end, what) = (self.far_end(), ("sink_properties", "Driftmerge far end"));
+        let tunnel = |part, name: &str, sink: &str| {
+            let Ok(Selector::Tunnel(Tunnel { server, source })) = devices::parse(sink) else { return None };
+            let arguments = [("sink_name", name), ("server", &server), ("sink", &source), ("rate", rate)];
+            Some(self.element(part, "module-tunnel-sink", what.0, what.1, &arguments))
+        };
+        if let [sink] = &echo.sinks[..] {
+            if sink == NULL_SINK {
+                let arguments = [("sink_name", end.as_str()), ("rate", rate)];
+                return vec![self.element(Part::Far, "module-null-sink", what.0, what.1, &arguments)];
+            }
+            return tunnel(Part::Far, &end, sink).into_iter().collect();
         }
-        let Ok(Selector::Tunnel(Tunnel { server, source })) = devices::parse(&echo.sink) else { return None };
-        let arguments: [(&str, &str); 4] =
-            [("sink_name", &name), ("server", &server), ("sink", &source), ("rate", rate)];
-        Some(self.element(Part::Far, "module-tunnel-sink", what.0, what.1, &arguments))
+        let (mut elements, mut names) = (Vec::new(), Vec::new());
+        for (i, sink) in echo.sinks.iter().enumerate() {
+            let name = format!("{end}{i}");
+            let far = tunnel(Part::Loud(i), &name, sink);
+            names.push(if far.is_some() { name } else { sink.clone() });
+            elements.extend(far);
+        }
+        let arguments = [("sink_name", end.as_str()), ("slaves", &names.join(",")), ("rate", rate)];
+        elements.push(self.element(Part::Far, "module-combine-sink", what.0, what.1, &arguments));
+        elements
     }
 }
 
@@ -75,7 +89,7 @@ mod tests {
 
     #[test]
     fn the_far_end_passes_every_microphone_that_is_there_on_its_way_to_the_real_sink() {
-        let echo = Echo { sink: "speaker".into(), arguments: "noise_suppression=0".into() };
+        let echo = Echo { sinks: vec!["speaker".into()], arguments: "noise_suppression=0".into() };
         let mut mics: Vec<Mic> = ["a", "b", "c", "d"].map(Mic::local).into();
         for mic in &mut mics {
             mic.echo = true;
@@ -96,7 +110,7 @@ mod tests {
 
     #[test]
     fn a_far_end_that_another_machine_plays_goes_there_by_a_tunnel() {
-        let echo = Echo { sink: "tunnel:box/living room".into(), arguments: "noise_suppression=0".into() };
+        let echo = Echo { sinks: vec!["tunnel:box/living room".into()], arguments: "noise_suppression=0".into() };
         let mut mics = vec![Mic::local("a"), Mic::local("b")];
         mics[0].echo = true;
         let graph = Graph { name: "m", mics, echo: Some(&echo), rate_hz: 48_000, kind: Kind::Direct };
@@ -107,6 +121,22 @@ mod tests {
         };
         assert_eq!(of(Part::Far, "server"), "tcp:box");
         assert_eq!(of(Part::Far, "sink"), "living room");
+        assert_eq!(of(Part::Echo(0), "sink_master"), of(Part::Far, "sink_name"));
+    }
+
+    #[test]
+    fn several_sinks_are_put_together_and_a_tunnel_among_them_comes_first() {
+        let sinks = vec!["speaker".into(), "tunnel:box/living room".into()];
+        let echo = Echo { sinks, arguments: "noise_suppression=0".into() };
+        let mut mics = vec![Mic::local("a"), Mic::local("b")];
+        mics[0].echo = true;
+        let graph = Graph { name: "m", mics, echo: Some(&echo), rate_hz: 48_000, kind: Kind::Direct };
+        let elements = graph.elements();
+        let at = |part: Part| elements.iter().position(|e| e.part == part).expect("it is there");
+        assert!(at(Part::Loud(1)) < at(Part::Far) && at(Part::Far) < at(Part::Echo(0)));
+        let of = |part: Part, key| arguments::value_of(&elements[at(part)].arguments, key).expect("it is given");
+        assert_eq!(of(Part::Loud(1), "sink"), "living room");
+        assert_eq!(of(Part::Far, "slaves"), "speaker,m_far_end1");
         assert_eq!(of(Part::Echo(0), "sink_master"), of(Part::Far, "sink_name"));
     }
 }

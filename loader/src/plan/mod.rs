@@ -91,6 +91,8 @@ pub struct Present {
     pub server: (String, String),
     /// Its default source.
     pub default_source: Option<String>,
+    /// Its default sink.
+    pub default_sink: Option<String>,
     /// Its modules.
     pub modules: Vec<Module>,
     /// Its sources.

@@ -14,7 +14,9 @@ pub enum Part {
     Plugin,
     /// A microphone (0: A) of another machine.
     Tunnel(usize),
-    /// The sink at the end of the far end's way, where it is heard by another machine or not at all.
+    /// A sink of another machine that is one of several at the end of the far end's way.
+    Loud(usize),
+    /// The sink at the end of the far end's way, where it is heard by another machine, by several sinks, or not at all.
     Far,
     /// What takes the far end out of a microphone.
     Echo(usize),
@@ -32,6 +34,7 @@ impl Part {
             Self::In => "in".into(),
             Self::Plugin => "plugin".into(),
             Self::Tunnel(i) => format!("tunnel{i}"),
+            Self::Loud(i) => format!("loud{i}"),
             Self::Far => "far".into(),
             Self::Echo(i) => format!("echo{i}"),
             Self::Mic(i) => format!("mic{i}"),
@@ -42,7 +45,8 @@ impl Part {
     /// Whether this part cannot be without that one.
     pub fn needs(self, other: Self) -> bool {
         match self {
-            Self::Out | Self::In | Self::Far | Self::Tunnel(_) => false,
+            Self::Out | Self::In | Self::Loud(_) | Self::Tunnel(_) => false,
+            Self::Far => matches!(other, Self::Loud(_)),
             Self::Plugin | Self::Source => other == Self::Out,
             Self::Echo(i) => match other {
                 Self::Far => true,

@@ -13,6 +13,8 @@ const FAR_LIMIT: Duration = Duration::from_secs(5);
 /// A tunnel that has been there for this long was not refused: four ways there and back on a slow network.
 const FAR_SETTLES: Duration = Duration::from_secs(1);
 
+/// How long a module may take to go; one that stays is found by whoever looks next.
+const GONE_LIMIT: Duration = Duration::from_secs(1);
 /// How long a canceller that is to go may still run: streams that were closed take some milliseconds to let go.
 const REST_LIMIT: Duration = Duration::from_millis(500);
 
@@ -95,14 +97,24 @@ fn load(connection: &mut Connection, module: &str, arguments: &str) -> Result<u3
     }
 }
 
-/// Makes the source `name` the default.
+/// What a server has a default of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    /// Where applications record.
+    Source,
+    /// Where they play.
+    Sink,
+}
+
+/// Makes the source or sink `name` the default.
 ///
 /// # Errors
-/// The server went away, or has no such source.
-pub fn set_default_source(connection: &mut Connection, name: &str) -> Result<(), PulseError> {
-    let what = format!("make `{name}` the default source");
-    let done = connection.ask(&what, |context, answer: std::rc::Rc<std::cell::RefCell<bool>>| {
-        context.set_default_source(name, move |done| *answer.borrow_mut() = done)
+/// The server went away, or has none of that name.
+pub fn set_default(connection: &mut Connection, end: End, name: &str) -> Result<(), PulseError> {
+    let what = format!("make `{name}` the default {}", if end == End::Source { "source" } else { "sink" });
+    let done = connection.ask(&what, |context, answer: std::rc::Rc<std::cell::RefCell<bool>>| match end {
+        End::Source => context.set_default_source(name, move |done| *answer.borrow_mut() = done),
+        End::Sink => context.set_default_sink(name, move |done| *answer.borrow_mut() = done),
     })?;
     if done { Ok(()) } else { Err(PulseError::Refused { what, reason: connection.reason() }) }
 }
@@ -131,7 +143,8 @@ fn await_rest(connection: &mut Connection, canceller: &Module) -> Result<(), Pul
     Ok(())
 }
 
-/// Takes the module away; that it is gone already is no failure.
+/// Takes the module away and waits until it is gone, which servers do some time after they have said so: what takes its
+/// name before that gets another one. That it is gone already is no failure.
 ///
 /// # Errors
 /// The server went away.
@@ -139,5 +152,9 @@ pub fn unload(connection: &mut Connection, index: u32) -> Result<(), PulseError>
     connection.ask(&format!("unload module {index}"), |context, answer: std::rc::Rc<std::cell::RefCell<bool>>| {
         context.introspect().unload_module(index, move |done| *answer.borrow_mut() = done)
     })?;
+    let begin = Instant::now();
+    while begin.elapsed() < GONE_LIMIT && survey(connection)?.modules.iter().any(|module| module.index == index) {
+        connection.turn(Duration::from_millis(5))?;
+    }
     Ok(())
 }

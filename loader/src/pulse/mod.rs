@@ -11,7 +11,7 @@ pub mod player;
 mod question;
 pub mod survey;
 
-pub use apply::{apply, apply_some, set_default_source};
+pub use apply::{End, apply, apply_some, set_default};
 pub use capture::Capture;
 pub use connection::{Connection, PulseError};
 pub use player::Player;

@@ -20,14 +20,16 @@ use std::rc::Rc;
 /// # Errors
 /// The server went away, or did not answer.
 pub fn survey(connection: &mut Connection) -> Result<Present, PulseError> {
-    let about = connection.ask("tell about itself", |context, found: Found<(String, String, String)>| {
+    let about = connection.ask("tell about itself", |context, found: Found<[String; 4]>| {
         let about = |info: &ServerInfo| {
-            let [name, version, source] = [&info.server_name, &info.server_version, &info.default_source_name];
-            [name, version, source].map(|name| text(name.as_ref()))
+            let server = [&info.server_name, &info.server_version];
+            let [[name, version], [source, sink]] = [server, [&info.default_source_name, &info.default_sink_name]]
+                .map(|pair| pair.map(|n| text(n.as_ref())));
+            [name, version, source, sink]
         };
-        context.introspect().get_server_info(move |info| found.borrow_mut().push(about(info).into()))
+        context.introspect().get_server_info(move |info| found.borrow_mut().push(about(info)))
     })?;
-    let (name, version, default_source) = about.into_iter().next().unwrap_or_default();
+    let [name, version, default_source, default_sink] = about.into_iter().next().unwrap_or_default();
     let cards = connection.ask("list its cards", |context, found: Found<(u32, String)>| {
         let card = |info: &CardInfo| (info.index, text(info.name.as_ref()));
         context.introspect().get_card_info_list(move |item| found.borrow_mut().extend(read(&item).map(card)))
@@ -52,8 +54,9 @@ pub fn survey(connection: &mut Connection) -> Result<Present, PulseError> {
         let list = move |item: ListResult<&SinkInputInfo>| found.borrow_mut().extend(read(&item).and_then(holder));
         context.introspect().get_sink_input_info_list(list)
     })?;
-    let default_source = Some(default_source).filter(|name| !name.is_empty());
-    Ok(Present { server: (name, version), default_source, modules, sources, sinks, holders })
+    let [default_source, default_sink] =
+        [default_source, default_sink].map(|name| Some(name).filter(|n| !n.is_empty()));
+    Ok(Present { server: (name, version), default_source, default_sink, modules, sources, sinks, holders })
 }
 
 /// By what it is seen that somebody records a source.

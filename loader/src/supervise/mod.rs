@@ -4,7 +4,7 @@
 
 mod child;
 pub mod control;
-mod default_source;
+mod defaults;
 pub mod demo;
 mod far_end;
 mod native;
@@ -87,9 +87,7 @@ pub fn load(config: &Config) -> Result<(), Failure> {
     let (mics, echo) = (find_mics(config, &present)?, wanted_echo(config, &present)?);
     let steps = plan::steps(&wanted(config, &mics, echo.as_ref(), Planned::Load, &library)?, &present)?;
     pulse::apply(&mut connection, &steps)?;
-    if config.default_source {
-        default_source::take(&mut connection, &present, &config.play_device)?;
-    }
+    defaults::take(&mut connection, &present, config)?;
     let already = if steps.is_empty() { " already" } else { "" };
     println!("`{}` is loaded{already}; `driftmerge unload` takes it away", config.play_device);
     Ok(())
@@ -108,7 +106,7 @@ pub fn unload(config: &Config) -> Result<(), Failure> {
     let graphs: std::collections::BTreeSet<String> =
         plan::ours(&present, None).into_iter().filter_map(plan::steps::mark).map(|(graph, _)| graph).collect();
     for graph in graphs {
-        default_source::give_back(&mut connection, &present, &graph)?;
+        defaults::give_back(&mut connection, &present, &graph)?;
     }
     let steps: Vec<Step> = plan::ours(&present, None).into_iter().cloned().map(Step::Unload).collect();
     pulse::apply(&mut connection, &steps)?;
@@ -211,10 +209,9 @@ fn find_mics(config: &Config, present: &Present) -> Result<Vec<Mic>, Failure> {
             )));
         }
         let chosen = config.echo_mics.is_empty() || config.echo_mics.contains(&(i + 1));
-        mic.echo = config.echo_sink.is_some() && chosen;
-        if let Some(sink) = config.echo_sink.as_ref().filter(|_| mic.echo)
-            && let Some(source) = present.sources.iter().find(|s| mic.server.is_none() && s.name == mic.source)
-            && echo::hears(present, source, sink)
+        mic.echo = !config.echo_sinks.is_empty() && chosen;
+        if let Some(source) = present.sources.iter().find(|s| mic.echo && mic.server.is_none() && s.name == mic.source)
+            && let Some(sink) = config.echo_sinks.iter().find(|sink| echo::hears(present, source, sink))
         {
             return Err(Failure::Usage(format!(
                 "`{name}` hears the sink `{sink}` inside the server, which would hang with an echo canceller between \
@@ -240,17 +237,30 @@ fn find_mic(present: &Present, name: &str) -> Result<Mic, Failure> {
 
 /// The echo cancellation that the settings ask for.
 fn wanted_echo(config: &Config, present: &Present) -> Result<Option<Echo>, Failure> {
-    let Some(sink) = config.echo_sink.clone() else { return Ok(None) };
-    let far = matches!(devices::parse(&sink)?, Selector::Tunnel(_));
-    if sink != echo::NULL_SINK && !far && !present.sinks.contains(&sink) {
-        return Err(Failure::Device(format!(
-            "there is no sink `{sink}` (--echo-sink, DRIFTMERGE_ECHO_SINK); there are {}, `tunnel:HOST/SINK` for one of \
-             another machine, and `null` where the far end is heard elsewhere",
-            present.sinks.join(", ")
-        )));
+    let sinks = config.echo_sinks.clone();
+    if sinks.is_empty() {
+        return Ok(None);
+    }
+    for sink in &sinks {
+        let null = sink == echo::NULL_SINK;
+        if null && sinks.len() > 1 {
+            return Err(Failure::Usage(
+                "`null` (--echo-sink, DRIFTMERGE_ECHO_SINK) is for a far end that no sink plays; name it alone, or leave \
+                 it out"
+                    .into(),
+            ));
+        }
+        let far = matches!(devices::parse(sink)?, Selector::Tunnel(_));
+        if !null && !far && !present.sinks.contains(sink) {
+            return Err(Failure::Device(format!(
+                "there is no sink `{sink}` (--echo-sink, DRIFTMERGE_ECHO_SINK); there are {}, `tunnel:HOST/SINK` for one of \
+                 another machine, and `null` where the far end is heard elsewhere",
+                present.sinks.join(", ")
+            )));
+        }
     }
     let arguments = config.echo_args.clone().unwrap_or_else(|| echo::arguments(&present.server));
-    Ok(Some(Echo { sink, arguments }))
+    Ok(Some(Echo { sinks, arguments }))
 }
 
 /// The graph that the settings ask for.

@@ -11,7 +11,7 @@ use super::control::{Answer, Control, Order, Other, Request, Status};
 use super::service::state_key;
 use super::session::take_away;
 use super::watch::{HEARTBEAT, tell_manager};
-use super::{default_source, far_end, find_mics, wanted, wanted_echo};
+use super::{defaults, far_end, find_mics, wanted, wanted_echo};
 use crate::cli::Planned;
 use crate::config::{Config, Latency, Route};
 use crate::exit::Failure;
@@ -181,9 +181,7 @@ impl Native<'_> {
     fn arrived(&mut self, present: &Present) -> Result<(), Failure> {
         self.there = true;
         let (config, Some(connection)) = (self.config, &mut self.connection) else { return Ok(()) };
-        if config.default_source {
-            default_source::take(connection, present, &config.play_device)?;
-        }
+        defaults::take(connection, present, config)?;
         tracing::info!("merging `{}` into `{}`, in PipeWire", self.labels().join("`, `"), config.play_device);
         tell_manager(NotifyState::Ready);
         Ok(())

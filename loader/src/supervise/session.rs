@@ -2,7 +2,7 @@
 //!
 //! A session ends with its server; what must outlive it (rings, the merger, what was received) is handed in.
 
-use super::default_source;
+use super::defaults;
 use super::service::Service;
 use crate::config::{Config, Route};
 use crate::exit::Failure;
@@ -127,9 +127,7 @@ impl Session {
         before: &[u64],
     ) -> Result<(Vec<Option<Capture>>, Player), PulseError> {
         let config = service.config;
-        if config.default_source {
-            default_source::take(connection, present, graph.name)?;
-        }
+        defaults::take(connection, present, config)?;
         let streams = if config.route == Route::Direct { service.mics.len() } else { 1 };
         let captures: Result<Vec<_>, _> =
             (0..streams).map(|i| service.capture(connection, graph, i, before[i]).map(Some)).collect();
@@ -325,7 +323,7 @@ impl Service<'_> {
 /// Takes the graph `name` away from the server.
 pub(super) fn take_away(connection: &mut Connection, name: &str) -> Result<(), PulseError> {
     let present = pulse::survey(connection)?;
-    default_source::give_back(connection, &present, name)?;
+    defaults::give_back(connection, &present, name)?;
     let steps: Vec<Step> = plan::ours(&present, Some(name)).into_iter().cloned().map(Step::Unload).collect();
     pulse::apply(connection, &steps)
 }
