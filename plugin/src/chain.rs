@@ -161,8 +161,7 @@ const WEIGHT: usize = 3;
 
 /// What of the plugin's controls one of the `links` gets.
 fn controls_of(link: usize, links: usize, controls: &Controls) -> Controls {
-    // Noise is taken out of what all have put together, once.
-    let controls = Controls { post_filter: controls.post_filter && link + 1 == links, ..*controls };
+    let controls = controls.of_link(link, links);
     if link == 0 {
         return controls;
     }

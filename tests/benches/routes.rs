@@ -164,8 +164,8 @@ fn route(server: &Server, route: &str, seconds: f64, alone: &Measured) {
     }
 }
 
-/// Measures all `routes` of a server.
-fn measure_all(server: &Server, routes: &[&str], seconds: f64) {
+/// Measures what an application gets that records microphone A alone, and prints its line.
+fn alone(server: &Server, seconds: f64) -> Measured {
     let alone = record(server, MICS[0], seconds.min(10.0), None);
     println!(
         "| {} | (A alone) | | | | {:.0} | server alone {:.1} |",
@@ -173,9 +173,7 @@ fn measure_all(server: &Server, routes: &[&str], seconds: f64) {
         alone.latency_s * 1e3,
         alone.share * 100.0
     );
-    for name in routes {
-        route(server, name, seconds, &alone);
-    }
+    alone
 }
 
 fn main() {
@@ -185,15 +183,24 @@ fn main() {
     let rig = Rig::start(RATE_HZ, CLOCKS_PPM, DELAY_B_S);
     // One server alone, if that is asked for.
     let only = std::env::var("ROUTES_SERVER").ok();
-    if only.as_ref().is_none_or(|only| only == "PulseAudio") {
-        measure_all(&Server::PulseAudio(&rig), &["direct", "loopback", "load"], seconds);
+    let wanted = |server: &str| only.as_ref().is_none_or(|only| only == server);
+    if wanted("PulseAudio") {
+        let server = Server::PulseAudio(&rig);
+        let alone = alone(&server, seconds);
+        for name in ["direct", "loopback", "load"] {
+            route(&server, name, seconds, &alone);
+        }
     }
-    if only.as_ref().is_none_or(|only| only == "PipeWire") {
-        let workshop = Workshop::new();
-        // At 16 kHz the usual blocks are 32 ms long, in which tunnels hand over by half seconds; at 48 kHz they are shorter.
-        let blocks = "context.properties = { default.clock.quantum = 256 default.clock.max-quantum = 256 }\n";
-        let pipewire = PipeWire::start(&workshop, RATE_HZ, &[("blocks", blocks.into())]);
-        pipewire.tunnel_to(&rig);
-        measure_all(&Server::PipeWire(&pipewire, &rig), &["direct", "loopback", "load", "pipewire"], seconds);
+    if wanted("PipeWire") {
+        let mut known = None;
+        for name in ["direct", "loopback", "load", "pipewire"] {
+            // A new one for each: a tunnel is later by up to half a second after each rest.
+            let workshop = Workshop::new();
+            let pipewire = PipeWire::start(&workshop, RATE_HZ, &[]);
+            pipewire.tunnel_to(&rig);
+            let server = Server::PipeWire(&pipewire, &rig);
+            let alone = known.get_or_insert_with(|| alone(&server, seconds));
+            route(&server, name, seconds, alone);
+        }
     }
 }

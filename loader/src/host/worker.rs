@@ -217,11 +217,6 @@ impl Stage {
     }
 }
 
-/// The controls of stage `i` of `count`: noise is taken out of what all have put together, once.
-fn controls_of(i: usize, count: usize, controls: Controls) -> Controls {
-    Controls { post_filter: controls.post_filter && i + 1 == count, ..controls }
-}
-
 /// What the thread owns.
 pub(super) struct Worker {
     shared: Arc<Shared>,
@@ -250,7 +245,7 @@ impl Worker {
         let mut stages = Vec::new();
         let count = starts.len();
         for (i, start) in starts.into_iter().enumerate() {
-            let stage = Stage::new(start, controls_of(i, count, controls), auto_delay, rate_hz, before_s);
+            let stage = Stage::new(start, controls.of_link(i, count), auto_delay, rate_hz, before_s);
             before_s += f64::from(stage.controls.delay_ms) * 1e-3;
             stages.push(stage);
         }
@@ -267,7 +262,7 @@ impl Worker {
                 let count = self.stages.len();
                 for (i, stage) in self.stages.iter_mut().enumerate() {
                     stage.change(match change {
-                        Change::Controls(controls, delay) => Change::Controls(controls_of(i, count, controls), delay),
+                        Change::Controls(controls, delay) => Change::Controls(controls.of_link(i, count), delay),
                         Change::Reset => Change::Reset,
                     });
                 }

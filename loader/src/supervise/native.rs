@@ -118,21 +118,17 @@ fn chain<'a>(config: &'a Config, graph: &Graph, learnt: &[Option<Snapshot>]) -> 
     let mut before_s = 0.0;
     let mut controls = Vec::new();
     let mut stages = Vec::new();
-    for learnt in learnt {
+    for (i, learnt_before) in learnt.iter().enumerate() {
         // What is kept is against A; a plugin hears A later by what the ones before it add.
-        let learnt = learnt.map(|learnt| Snapshot { lag_s: learnt.lag_s - before_s, ..learnt });
-        let usual = config.controls();
-        let delay_ms = match learnt {
+        let learnt_before = learnt_before.map(|learnt| Snapshot { lag_s: learnt.lag_s - before_s, ..learnt });
+        let usual = config.controls().of_link(i, learnt.len());
+        let delay_ms = match learnt_before {
             Some(learnt) if config.latency == Latency::Auto => delay_for_lag_ms(learnt.lag_s * 1e3),
             _ => usual.delay_ms,
         };
         before_s += f64::from(delay_ms) * 1e-3;
-        controls.push(Controls { delay_ms, post_filter: false, ..usual });
-        stages.push(learnt);
-    }
-    // Noise is taken out of what all have put together, once.
-    if let Some(last) = controls.last_mut() {
-        last.post_filter = config.post_filter;
+        controls.push(Controls { delay_ms, ..usual });
+        stages.push(learnt_before);
     }
     let mics = (0..graph.mics.len()).map(|i| graph.recorded(i)).collect();
     Chain { name: &config.play_device, mics, rate_hz: config.rate_hz, controls, learnt: stages }

@@ -313,6 +313,12 @@ impl Controls {
             post_filter: get(9) > 0.5,
         }
     }
+
+    /// What link `link` (from 0) of a chain of `links` engines is told, each of which merges one more microphone into what the
+    /// ones before it gave: noise is taken out of what all have put together, once.
+    pub fn of_link(self, link: usize, links: usize) -> Self {
+        Self { post_filter: self.post_filter && link + 1 == links, ..self }
+    }
 }
 
 /// Room that a delay chosen by [`delay_for_lag_ms`] leaves for later changes of the lag, ms: another place of the
