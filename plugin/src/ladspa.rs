@@ -109,20 +109,15 @@ use bits::{
 const fn control_hint(port: &Port) -> RangeHint {
     let bounded = HINT_BOUNDED_BELOW | HINT_BOUNDED_ABOVE;
     let toggle = matches!(port.kind, Kind::Toggle | Kind::Trigger);
-    let (hint, lower, upper) = if port.default == 0.01 {
-        // `threshold`, `lag_limit` and `half_life`: a quarter and three quarters of the way up, geometric mean.
-        (bounded | HINT_DEFAULT_LOW, -0.32, port.max)
-    } else if port.default == 750.0 {
-        (bounded | HINT_DEFAULT_HIGH, 0.0, port.max)
-    } else if port.default == 30.0 {
-        (bounded | HINT_LOGARITHMIC | HINT_DEFAULT_MIDDLE, port.min, 1800.0)
-    } else if toggle && port.default == 0.0 {
+    let (hint, lower, upper) = match port.symbol.as_bytes() {
+        // A quarter and three quarters of the way up, geometric mean.
+        b"threshold" => (bounded | HINT_DEFAULT_LOW, -0.32, port.max),
+        b"lag_limit" => (bounded | HINT_DEFAULT_HIGH, 0.0, port.max),
+        b"half_life" => (bounded | HINT_LOGARITHMIC | HINT_DEFAULT_MIDDLE, port.min, 1800.0),
         // A toggle that is on by default is a number from 0 to 1: `GStreamer` takes every toggle to be off at first.
-        (HINT_TOGGLED | HINT_DEFAULT_0, port.min, port.max)
-    } else if matches!(port.kind, Kind::Continuous) {
-        (bounded | default_hint(port), port.min, port.max)
-    } else {
-        (bounded | HINT_INTEGER | default_hint(port), port.min, port.max)
+        _ if toggle && port.default == 0.0 => (HINT_TOGGLED | HINT_DEFAULT_0, port.min, port.max),
+        _ if matches!(port.kind, Kind::Continuous) => (bounded | default_hint(port), port.min, port.max),
+        _ => (bounded | HINT_INTEGER | default_hint(port), port.min, port.max),
     };
     RangeHint { hint, lower, upper }
 }
