@@ -6,7 +6,6 @@
 //! resamplers wander, which sound cards' do not, so the speed of the recording is measured with it. The cost is that of the program, its children and the server, less what the
 //! server costs when an application records microphone A alone.
 
-use std::fs;
 use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -14,6 +13,7 @@ use std::time::{Duration, Instant};
 use driftmerge_tests::align::{Window, measure_at_its_speed, quantile};
 use driftmerge_tests::hosts::{self, Workshop, succeed};
 use driftmerge_tests::pipewire::PipeWire;
+use driftmerge_tests::processor::used_s;
 use driftmerge_tests::pulse::{MICS, Recorder, Rig, Running, program, wait_until};
 use rustix::process::Signal;
 
@@ -65,18 +65,6 @@ impl Server<'_> {
             Self::PipeWire(pipewire, _) => used_s(pipewire.id()),
         }
     }
-}
-
-/// Processor time taken so far by a process and its children, s.
-fn used_s(process: u32) -> f64 {
-    let read = |of: &str| fs::read_to_string(format!("/proc/{process}/{of}")).unwrap_or_default();
-    let stat = read("stat");
-    // After the name, which may hold anything: fields from the third on; user and system time are the 14th and 15th.
-    let fields: Vec<&str> = stat.rsplit_once(')').map_or("", |(_, rest)| rest).split_whitespace().collect();
-    let ticks: f64 = fields.iter().skip(11).take(2).filter_map(|ticks| ticks.parse::<f64>().ok()).sum();
-    let children = read(&format!("task/{process}/children"));
-    let children = children.split_whitespace().filter_map(|id| id.parse().ok());
-    ticks / rustix::param::clock_ticks_per_second() as f64 + children.map(used_s).sum::<f64>()
 }
 
 /// What one measurement gave.

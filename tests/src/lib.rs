@@ -9,6 +9,7 @@ pub mod level;
 pub mod lilv_host;
 pub mod namespace;
 pub mod pipewire;
+pub mod processor;
 pub mod pulse;
 pub mod room;
 pub mod two_clocks;

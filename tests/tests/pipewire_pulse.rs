@@ -7,6 +7,7 @@ use driftmerge_tests::align::{Window, measure, measure_at_its_speed, quantile, s
 use driftmerge_tests::hosts::{Workshop, succeed};
 use driftmerge_tests::level::level_db;
 use driftmerge_tests::pipewire::PipeWire;
+use driftmerge_tests::processor::share;
 use driftmerge_tests::pulse::{MICS, Recorder, Rig, Running, program, wait_until};
 use driftmerge_tests::room::Room;
 use rustix::process::Signal;
@@ -74,6 +75,9 @@ fn microphones_are_let_go_while_nobody_records_and_merged_from_the_first_second_
         // The room goes on, and its sources with it.
         let rests = || ["driftmerge_out", "driftmerge"].iter().all(|node| !pipewire.runs(node));
         wait_until("the graph rests", Duration::from_secs(6), rests);
+        let share = share(running.id(), Duration::from_secs(2));
+        println!("at rest: {:.1} % of a core", share * 100.0);
+        assert!(share < 0.02, "at rest it takes {share} of a core");
         let recording = record(6.0);
         let begin = recording.iter().position(|x| x.abs() > 1e-4).expect("sound");
         let begin_s = begin as f64 / f64::from(RATE_HZ);

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use driftmerge_tests::align::{Window, measure};
+use driftmerge_tests::processor::share;
 use driftmerge_tests::pulse::{MICS, Recorder, Rig, Running, wait_until};
 use rustix::process::Signal;
 
@@ -142,6 +143,9 @@ fn microphones_are_let_go_while_nobody_records_and_merged_from_the_first_second_
     wait_until("the microphones are let go", Duration::from_secs(6), || in_use() == 0);
     let status = rig.run_to_end(&["status"]);
     assert!(String::from_utf8_lossy(&status.stdout).contains("resting"));
+    let share = share(running.id(), Duration::from_secs(2));
+    println!("at rest: {:.1} % of a core", share * 100.0);
+    assert!(share < 0.02, "at rest it takes {share} of a core");
 
     for _ in 0..2 {
         let recording = rig.record("driftmerge", RATE_HZ, 6.0);

@@ -30,7 +30,7 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 /// Longest sleep, for the case that nobody wakes the thread.
-const NAP: Duration = Duration::from_millis(5);
+const NAP: Duration = Duration::from_millis(50);
 /// Frames of a block. At most one frame of a microphone is moved in each, 0.8 %.
 const BLOCK_FRAMES: usize = 128;
 /// How long to wait for the clocks before starting without them.

@@ -18,6 +18,8 @@ use std::time::{Duration, Instant};
 
 /// Longest wait in one turn of the server's main loop; merged sound waits for it at most so long.
 const TURN: Duration = Duration::from_millis(5);
+/// The same at rest, when no sound comes.
+const RESTING_TURN: Duration = Duration::from_millis(50);
 /// Sound that a ring holds, s.
 const RING_S: f64 = 4.0;
 /// A microphone that delivers nothing for so long, beyond its fragments, is replaced by silence.
@@ -138,7 +140,7 @@ impl Session {
 
     /// One turn: sound in, sound out, and a look at the clocks.
     pub fn turn(&mut self, service: &Service, link: &mut Link, merger: &Merger) -> Result<(), PulseError> {
-        self.connection.turn(TURN)?;
+        self.connection.turn(if self.resting { RESTING_TURN } else { TURN })?;
         let patience = PATIENCE + Duration::from_secs_f64(2.0 * service.fragment_s());
         let direct = service.config.route == Route::Direct;
         for i in 0..self.captures.len() {

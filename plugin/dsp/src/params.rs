@@ -316,6 +316,7 @@ impl Controls {
 
     /// What link `link` (from 0) of a chain of `links` engines is told, each of which merges one more microphone into what the
     /// ones before it gave: noise is taken out of what all have put together, once.
+    #[must_use]
     pub fn of_link(self, link: usize, links: usize) -> Self {
         Self { post_filter: self.post_filter && link + 1 == links, ..self }
     }
