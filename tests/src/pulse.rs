@@ -15,7 +15,7 @@ use driftmerge::rig::{Microphone, Place, Scene, Server, voice};
 use rustix::process::{Pid, Signal, kill_process};
 
 /// Seconds of sound before it repeats.
-const PERIOD_S: f64 = 50.0;
+pub const PERIOD_S: f64 = 50.0;
 /// Root mean square of the speech.
 const SPEECH_RMS: f64 = 0.1;
 /// Root mean square of each microphone's own noise: 8 dB below the speech.

@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use driftmerge_tests::align::{Window, measure};
+use driftmerge_tests::align::{Window, measure, quantile};
 use driftmerge_tests::processor::share;
-use driftmerge_tests::pulse::{MICS, Recorder, Rig, Running, wait_until};
-use rustix::process::Signal;
+use driftmerge_tests::pulse::{MICS, PERIOD_S, Recorder, Rig, Running, wait_until};
+use rustix::process::{Pid, Signal, kill_process};
 
 const RATE_HZ: u32 = 16_000;
 const DELAY_B_S: f64 = 0.012;
@@ -127,6 +127,62 @@ fn a_microphone_that_stalls_for_2_s_is_replaced_by_the_other_and_merged_again() 
         let after = windows(&rig, after);
         assert!(aligned(&after) > 0.8, "after {} stalled: {}\n{}", MICS[*mic], show(&after), running.said());
     }
+    assert!(running.stop(Signal::TERM).success());
+}
+
+/// From the air to an application that records the merged source, s.
+fn latency_s(rig: &Rig) -> f64 {
+    let (a, b) = (&rig.places[0], &rig.places[1]);
+    let mut recorder = Recorder::start(rig, "driftmerge", RATE_HZ);
+    recorder.take(0.5);
+    let (mut sound, mut got_s) = (Vec::new(), Vec::new());
+    for _ in 0..8 {
+        sound.extend(recorder.take(WINDOW_S));
+        got_s.push(rig.begin().elapsed().as_secs_f64());
+    }
+    let windows = measure(&sound, f64::from(RATE_HZ), WINDOW_S, &a.own, &b.own, DELAY_B_S);
+    let late = windows.iter().zip(got_s).map(|(window, got_s)| {
+        let taken_s = window.a.position / (f64::from(RATE_HZ) * (1.0 + a.clock_ppm * 1e-6)) + WINDOW_S;
+        (got_s - taken_s).rem_euclid(PERIOD_S)
+    });
+    quantile(late.collect(), 0.5)
+}
+
+/// A stop of the server stands for the sleep of a machine, which stops everything.
+#[test]
+fn after_a_stall_a_suspended_microphone_and_a_server_that_stood_still_the_latency_is_within_30_ms_of_before() {
+    let rig = Rig::start(RATE_HZ, 100.0, DELAY_B_S);
+    let mut running = locked(&rig);
+    // Somebody records all the time, so that nothing rests.
+    let listener = Recorder::start(&rig, "driftmerge", RATE_HZ);
+    let server = Pid::from_raw(rig.server.id().expect("it runs") as i32).expect("a process");
+    // What waits in the server finds its place in the first seconds.
+    wait_until("what waits is the 2048 frames that are wanted", LOCK_LIMIT, || {
+        let output = rig.run_to_end(&["status", "--json"]);
+        let status: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
+        status["waiting_ms"].as_f64().is_some_and(|waiting_ms| (waiting_ms - 128.0).abs() < 5.0)
+    });
+    let before_s = latency_s(&rig);
+    println!("at first {:.0} ms", before_s * 1e3);
+    for fault in ["stall", "suspend", "stop"] {
+        let set = |on: bool| match fault {
+            "stall" => rig.mics[0].stall(on),
+            "suspend" => drop(rig.pactl(&["suspend-source", MICS[0], if on { "1" } else { "0" }])),
+            _ => kill_process(server, if on { Signal::STOP } else { Signal::CONT }).expect("it runs"),
+        };
+        set(true);
+        std::thread::sleep(Duration::from_secs(2));
+        set(false);
+        let mut after_s = f64::NAN;
+        wait_until("the latency is as before", Duration::from_secs(30), || {
+            after_s = latency_s(&rig);
+            println!("after a {fault} {:.0} ms", after_s * 1e3);
+            (after_s - before_s).abs() < 0.03
+        });
+        let windows = windows(&rig, &rig.record("driftmerge", RATE_HZ, 5.0));
+        assert!(aligned(&windows) > 0.8, "after a {fault}: {}\n{}", show(&windows), running.said());
+    }
+    drop(listener);
     assert!(running.stop(Signal::TERM).success());
 }
 
