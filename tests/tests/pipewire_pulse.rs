@@ -157,6 +157,46 @@ fn what_is_played_is_at_least_15_db_weaker_in_the_merge_than_in_the_microphones(
 }
 
 #[test]
+fn the_far_end_of_all_applications_is_heard_from_two_sinks_and_then_all_is_as_it_was() {
+    let workshop = Workshop::new();
+    let pipewire = PipeWire::start(&workshop, RATE_HZ, &[]);
+    let room = Room::open(&workshop, &pipewire, RATE_HZ, 100.0, DELAY_B_S);
+    let pactl = |arguments: &[&str]| {
+        let output = succeed(pipewire.command("pactl").args(arguments));
+        String::from_utf8_lossy(&output.stdout).trim().to_owned()
+    };
+    for sink in ["speaker", "speaker2"] {
+        pactl(&["load-module", "module-null-sink", &format!("sink_name={sink}"), "rate=16000", "channels=1"]);
+    }
+    pactl(&["set-default-sink", "speaker"]);
+    wait_until("the default is set", LIMIT, || pactl(&["get-default-sink"]) == "speaker");
+    let before = modules(&pipewire);
+    let sinks = ["--echo-sink", "speaker,speaker2", "--default-sink"];
+    let mut running = run(&pipewire, &[&["--mic", MICS[0], "--mic", MICS[1]], &sinks[..]].concat());
+    running.wait_for("merging", LIMIT);
+    wait_until("the far end's sink is the default", LIMIT, || pactl(&["get-default-sink"]) == "driftmerge_far");
+
+    let sound: Vec<u8> = noise(77, 60.0, RATE_HZ.into(), 0.2).samples().iter().flat_map(|x| x.to_le_bytes()).collect();
+    let file = workshop.path("far");
+    std::fs::write(&file, sound).expect("written");
+    let mut player = pipewire.command("pacat");
+    player.args(["--raw", "--format=float32le", "--channels=1", "--rate=16000", "--latency-msec=50"]);
+    let mut player = player.arg(&file).spawn().expect("pacat is installed");
+    for sink in ["speaker.monitor", "speaker2.monitor"] {
+        wait_until("it is heard from both", LIMIT, || {
+            let heard = Recorder::start_by(pipewire.command("parec"), sink, RATE_HZ).take(0.5);
+            heard.iter().any(|x| x.abs() > 0.1)
+        });
+    }
+    player.kill().expect("it plays");
+    player.wait().expect("a child");
+    drop(room);
+    assert!(running.stop(Signal::TERM).success(), "{}", running.said());
+    assert_eq!(modules(&pipewire), before);
+    wait_until("the default is as it was", LIMIT, || pactl(&["get-default-sink"]) == "speaker");
+}
+
+#[test]
 fn cancellers_and_a_microphone_of_another_machine_are_made_lock_and_are_taken_away() {
     let workshop = Workshop::new();
     let pipewire = PipeWire::start(&workshop, RATE_HZ, &[]);
