@@ -85,9 +85,9 @@ fn microphones_are_let_go_while_nobody_records_and_merged_from_the_first_second_
         assert!(begin_s < 1.0, "sound after {begin_s:.2} s only");
         let (a, b) = (&room.places[0].own, &room.places[1].own);
         let windows = measure(&recording[begin..], RATE_HZ.into(), WINDOW_S, a, b, DELAY_B_S);
-        // As on PulseAudio: until the lag is measured again, one is heard alone.
+        // As on PulseAudio: until the lag is measured again, one is heard alone, but for the fade to it in the first window.
         let apart = |w: &&Window| w.a.score > 8.0 && w.b.score > 8.0 && (0.3e-3..10e-3).contains(&w.error_s.abs());
-        assert_eq!(windows.iter().filter(apart).count(), 0, "{}\n{}", show(&windows), running.said());
+        assert_eq!(windows[1..].iter().filter(apart).count(), 0, "{}\n{}", show(&windows), running.said());
         // After some wakes they stand 80 us apart for seconds, which is not understood.
         let aligned = |windows: &[Window]| {
             windows.iter().filter(|w| w.both() && w.error_s.abs() < 150e-6).count() as f64 / windows.len() as f64

