@@ -26,8 +26,6 @@ const DELAY_B_S: f64 = 0.012;
 const WINDOW_S: f64 = 0.25;
 /// Time given to a route after both microphones are heard: loopbacks take so long to find their rates, s.
 const SETTLE_S: f64 = 15.0;
-/// Period of the sound, s.
-const PERIOD_S: f64 = 50.0;
 const LIMIT: Duration = Duration::from_secs(60);
 
 /// A server with two microphones.
@@ -84,19 +82,15 @@ fn record(server: &Server, source: &str, seconds: f64, running: Option<&Running>
     let mut recorder = Recorder::start_by(server.command(Path::new("parec")), source, RATE_HZ);
     recorder.take(1.0);
     let (begin, used_before_s) = (Instant::now(), all_used_s());
-    let (mut sound, mut got_s) = (Vec::new(), Vec::new());
+    let (mut sound, mut got) = (Vec::new(), Vec::new());
     for _ in 0..(seconds / WINDOW_S) as usize {
         sound.extend(recorder.take(WINDOW_S));
-        got_s.push(rig.begin().elapsed().as_secs_f64());
+        got.push(Instant::now());
     }
     let share = (all_used_s() - used_before_s) / begin.elapsed().as_secs_f64();
     let windows = measure_at_its_speed(&sound, RATE, WINDOW_S, &a.own, &b.own, DELAY_B_S);
-    let late = windows.iter().zip(got_s).filter(|(window, _)| window.both() || running.is_none());
-    let late = late.map(|(window, got_s)| {
-        let taken_s = window.a.position / (RATE * (1.0 + a.clock_ppm * 1e-6)) + WINDOW_S;
-        (got_s - taken_s).rem_euclid(PERIOD_S)
-    });
-    let late: Vec<f64> = late.collect();
+    let late = windows.iter().zip(got).filter(|(window, _)| window.both() || running.is_none());
+    let late: Vec<f64> = late.map(|(window, got)| rig.late_s(window, WINDOW_S, got)).collect();
     let latency_s = if late.is_empty() { f64::NAN } else { quantile(late, 0.5) };
     Measured { windows, latency_s, share }
 }

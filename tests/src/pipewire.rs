@@ -3,13 +3,13 @@
 use std::fs;
 use std::path::Path;
 use std::process::Command;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use driftmerge_plugin::guard::FlushDenormals;
 
 use crate::hosts::{Background, Trial, Workshop, succeed};
 use crate::pulse::{MICS, Rig};
-use crate::wait::wait_until;
+use crate::wait::{holds_within, wait_until};
 
 /// The private server, stopped when dropped.
 pub struct PipeWire<'a> {
@@ -119,14 +119,7 @@ impl<'a> PipeWire<'a> {
     }
 
     fn expect(&self, limit: Duration, condition: impl Fn() -> bool) -> Result<(), Stalled> {
-        let begin = Instant::now();
-        while !condition() {
-            if begin.elapsed() > limit {
-                return Err(self.stalled());
-            }
-            std::thread::sleep(Duration::from_millis(20));
-        }
-        Ok(())
+        if holds_within(limit, condition) { Ok(()) } else { Err(self.stalled()) }
     }
 
     fn stalled(&self) -> Stalled {

@@ -1,7 +1,6 @@
-//! How much processor time programs take.
+//! How much processor time programs take, and how often they wake.
 
 use std::fs;
-use std::time::{Duration, Instant};
 
 /// Processor time taken so far by a process and its children, s.
 pub fn used_s(process: u32) -> f64 {
@@ -15,9 +14,13 @@ pub fn used_s(process: u32) -> f64 {
     ticks / rustix::param::clock_ticks_per_second() as f64 + children.map(used_s).sum::<f64>()
 }
 
-/// Share of one core that a process and its children take in the next `span`.
-pub fn share(process: u32, span: Duration) -> f64 {
-    let (begin, before_s) = (Instant::now(), used_s(process));
-    std::thread::sleep(span);
-    (used_s(process) - before_s) / begin.elapsed().as_secs_f64()
+/// How often the threads of a process have gone to sleep so far, and were woken again.
+pub fn wakes(process: u32) -> u64 {
+    let threads = fs::read_dir(format!("/proc/{process}/task")).expect("it runs");
+    let count = |thread: fs::DirEntry| {
+        let status = fs::read_to_string(thread.path().join("status")).unwrap_or_default();
+        let line = status.lines().find_map(|line| line.strip_prefix("voluntary_ctxt_switches:").map(str::trim));
+        line.and_then(|count| count.parse().ok()).unwrap_or(0u64)
+    };
+    threads.flatten().map(count).sum()
 }

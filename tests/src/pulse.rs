@@ -10,12 +10,13 @@ use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::{Arc, Condvar, Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
+use crate::align::Window;
 use driftmerge::rig::scene::{self, noise};
 use driftmerge::rig::{Microphone, Place, Scene, Server, voice};
 use rustix::process::{Pid, Signal, kill_process};
 
 /// Seconds of sound before it repeats.
-pub const PERIOD_S: f64 = 50.0;
+const PERIOD_S: f64 = 50.0;
 /// Root mean square of the speech.
 const SPEECH_RMS: f64 = 0.1;
 /// Root mean square of each microphone's own noise: 8 dB below the speech.
@@ -83,6 +84,12 @@ impl Rig {
     /// When the microphones' clocks stood at 0.
     pub fn begin(&self) -> Instant {
         self.begin
+    }
+
+    /// How long before `got` microphone A took the end of a window of `window_s`, s.
+    pub fn late_s(&self, window: &Window, window_s: f64, got: Instant) -> f64 {
+        let taken_s = window.a.position / (self.scene.rate_hz * (1.0 + self.places[0].clock_ppm * 1e-6)) + window_s;
+        ((got - self.begin).as_secs_f64() - taken_s).rem_euclid(PERIOD_S)
     }
 
     /// Makes all microphones (again, after the server was started again).

@@ -9,12 +9,20 @@ use std::time::{Duration, Instant};
 const LOOK_AGAIN: Duration = Duration::from_millis(10);
 
 /// Waits until `condition` holds.
-pub fn wait_until(what: &str, limit: Duration, mut condition: impl FnMut() -> bool) {
+pub fn wait_until(what: &str, limit: Duration, condition: impl FnMut() -> bool) {
+    assert!(holds_within(limit, condition), "{what}: not within {limit:?}");
+}
+
+/// Whether `condition` comes to hold within `limit`; it is waited for.
+pub fn holds_within(limit: Duration, mut condition: impl FnMut() -> bool) -> bool {
     let begin = Instant::now();
     while !condition() {
-        assert!(begin.elapsed() < limit, "{what}: not within {limit:?}");
+        if begin.elapsed() > limit {
+            return false;
+        }
         std::thread::sleep(LOOK_AGAIN);
     }
+    true
 }
 
 /// Waits until `child` has ended, at most for `limit`; None: it has not.

@@ -120,12 +120,19 @@ impl Player {
         self.waiting_s
     }
 
-    /// Stops to play (true), so that the sink may sleep, or goes on.
+    /// Stops to play (true), so that the sink may sleep, or goes on. What waits is thrown away: who records next is not to hear
+    /// the end of what was there before the rest.
     pub fn rest(&mut self, rest: bool) {
         if self.stream.get_state() != State::Ready {
             return;
         }
         let _ = self.stream.set_corked_state(rest, None);
+        if rest {
+            let _ = self.stream.flush(None);
+        }
+        // It begins anew.
+        (self.answers, self.sum_s, self.means, self.waiting_s) = (0, 0.0, 0, None);
+        (self.surplus_frames, self.missing_frames) = (0, 0);
     }
 
     /// Hands the ring's sound to the server and steers the rate.

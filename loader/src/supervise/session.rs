@@ -11,7 +11,7 @@ use crate::host::{Merger, Meters};
 use crate::plan::{self, Graph, Mic, Present, Step};
 use crate::pulse::capture::Taken;
 use crate::pulse::{self, Capture, Connection, Player, PulseError, Sign};
-use ringbuf::traits::Split as _;
+use ringbuf::traits::{Consumer as _, Split as _};
 use ringbuf::{HeapCons, HeapProd, HeapRb};
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -172,7 +172,12 @@ impl Session {
         if self.player.lost() {
             return Err(PulseError::Lost("the sink of the merged sound is gone".into()));
         }
-        self.player.push(&mut link.output)?;
+        if self.resting {
+            // What the merger still gives belongs before the rest, see `Player::rest`.
+            link.output.clear();
+        } else {
+            self.player.push(&mut link.output)?;
+        }
         self.rest(service, merger)?;
         if !self.resting && self.captures.iter().any(Option::is_none) && self.retried.elapsed() > RETRY {
             self.retried = Instant::now();
