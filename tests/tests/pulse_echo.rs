@@ -122,6 +122,16 @@ fn what_is_played_is_at_least_15_db_weaker_in_the_merge_than_in_the_microphones(
     assert_eq!(rig.modules(), before);
 }
 
+/// Plays a tone of a minute, where `arguments` of `pacat` say.
+fn play_tone(rig: &Rig, arguments: &[&str]) -> std::process::Child {
+    let tone: Vec<u8> = (0..60 * RATE_HZ).flat_map(|i| (0.3 * (0.2 * i as f32).sin()).to_le_bytes()).collect();
+    let file = rig.server.folder().join("tone");
+    std::fs::write(&file, tone).expect("written");
+    let mut player = rig.command("pacat");
+    player.args(["--raw", "--format=float32le", "--channels=1", "--rate=16000"]).args(arguments);
+    player.arg(&file).spawn().expect("pacat is installed")
+}
+
 #[test]
 fn the_far_end_is_heard_from_the_sink_of_another_machine() {
     let rig = Rig::start(RATE_HZ, 100.0, 0.012);
@@ -134,12 +144,7 @@ fn the_far_end_is_heard_from_the_sink_of_another_machine() {
     };
     let mut running = rig.start_driftmerge(&run("far_speaker").iter().map(String::as_str).collect::<Vec<_>>());
     running.wait_for("locked", LOCK_LIMIT);
-    let tone: Vec<u8> = (0..60 * RATE_HZ).flat_map(|i| (0.3 * (0.2 * i as f32).sin()).to_le_bytes()).collect();
-    let file = rig.server.folder().join("tone");
-    std::fs::write(&file, tone).expect("written");
-    let mut player = rig.command("pacat");
-    player.args(["--raw", "--format=float32le", "--channels=1", "--rate=16000", "-d", "driftmerge_far"]);
-    let mut player = player.arg(&file).spawn().expect("pacat is installed");
+    let mut player = play_tone(&rig, &["-d", "driftmerge_far"]);
     wait_until("it is heard there", Duration::from_secs(10), || {
         far.record("far_speaker.monitor", RATE_HZ, 0.3).iter().any(|x| x.abs() > 0.1)
     });
@@ -181,12 +186,7 @@ fn the_far_end_of_all_applications_is_heard_here_and_on_another_machine_and_then
     let mut running = start();
     assert_eq!(rig.modules(), modules);
 
-    let tone: Vec<u8> = (0..60 * RATE_HZ).flat_map(|i| (0.3 * (0.2 * i as f32).sin()).to_le_bytes()).collect();
-    let file = rig.server.folder().join("tone");
-    std::fs::write(&file, tone).expect("written");
-    let mut player = rig.command("pacat");
-    player.args(["--raw", "--format=float32le", "--channels=1", "--rate=16000"]);
-    let mut player = player.arg(&file).spawn().expect("pacat is installed");
+    let mut player = play_tone(&rig, &[]);
     let loud = |sound: Vec<f32>| sound.iter().any(|x| x.abs() > 0.1);
     wait_until("it is heard on both machines", Duration::from_secs(10), || {
         loud(rig.record("speaker.monitor", RATE_HZ, 0.3)) && loud(far.record("far_speaker.monitor", RATE_HZ, 0.3))

@@ -8,6 +8,7 @@ mod table;
 pub use layers::{Layer, Origin, Raw, Value, dotenv_layer, environment_layer, flags_layer, toml_layer};
 pub use table::{SETTINGS, Setting};
 
+use crate::plan::echo::NULL_SINK;
 use driftmerge_dsp::params::{CONTROLS, Controls, Mode};
 use std::collections::BTreeMap;
 use std::fmt::Display;
@@ -200,6 +201,13 @@ impl Config {
                     from(key)
                 ));
             }
+        }
+        if self.echo_sinks.len() > 1 && self.echo_sinks.iter().any(|sink| sink == NULL_SINK) {
+            return refuse(format!(
+                "DRIFTMERGE_ECHO_SINK (--echo-sink) names `{NULL_SINK}` among others{}: that is for a far end that no sink \
+                 plays; name it alone, or leave it out",
+                from("echo_sink")
+            ));
         }
         if let Some(none) = self.echo_mics.iter().find(|number| **number > self.microphones.len()) {
             return refuse(format!(

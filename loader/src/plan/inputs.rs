@@ -24,8 +24,7 @@ impl Graph<'_> {
         }
         let Some(echo) = self.echo else { return elements };
         let rate = echo::rate_hz(self.rate_hz).to_string();
-        let heard = self.heard(echo, &rate);
-        let mut next = if heard.is_empty() { echo.sinks.concat() } else { self.far_end() };
+        let (heard, mut next) = self.heard(echo, &rate);
         elements.extend(heard);
         let there: Vec<usize> = (0..self.mics.len()).filter(|i| self.mics[*i].echo && self.mics[*i].there).collect();
         for i in there.iter().copied().rev() {
@@ -53,8 +52,8 @@ impl Graph<'_> {
         format!("{}_far_end", self.name)
     }
 
-    /// What the far end's way ends in, where that is not one sink of this server: the last element is the sink.
-    fn heard(&self, echo: &Echo, rate: &str) -> Vec<Element> {
+    /// The sink in which the far end's way ends, and what has to be loaded for it.
+    fn heard(&self, echo: &Echo, rate: &str) -> (Vec<Element>, String) {
         let (end, what) = (self.far_end(), ("sink_properties", "Driftmerge far end"));
         let tunnel = |part, name: &str, sink: &str| {
             let Ok(Selector::Tunnel(Tunnel { server, source })) = devices::parse(sink) else { return None };
@@ -64,9 +63,12 @@ impl Graph<'_> {
         if let [sink] = &echo.sinks[..] {
             if sink == NULL_SINK {
                 let arguments = [("sink_name", end.as_str()), ("rate", rate)];
-                return vec![self.element(Part::Far, "module-null-sink", what.0, what.1, &arguments)];
+                return (vec![self.element(Part::Far, "module-null-sink", what.0, what.1, &arguments)], end);
             }
-            return tunnel(Part::Far, &end, sink).into_iter().collect();
+            return match tunnel(Part::Far, &end, sink) {
+                Some(far) => (vec![far], end),
+                None => (Vec::new(), sink.clone()),
+            };
         }
         let (mut elements, mut names) = (Vec::new(), Vec::new());
         for (i, sink) in echo.sinks.iter().enumerate() {
@@ -77,7 +79,7 @@ impl Graph<'_> {
         }
         let arguments = [("sink_name", end.as_str()), ("slaves", &names.join(",")), ("rate", rate)];
         elements.push(self.element(Part::Far, "module-combine-sink", what.0, what.1, &arguments));
-        elements
+        (elements, end)
     }
 }
 

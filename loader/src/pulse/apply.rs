@@ -2,7 +2,7 @@
 //! are waited for.
 
 use super::connection::{Connection, PulseError};
-use super::survey::survey;
+use super::survey::{modules, survey};
 use crate::plan::arguments::value_of;
 use crate::plan::{Element, Module, Step};
 use libpulse_binding::def::INVALID_INDEX;
@@ -153,7 +153,7 @@ pub fn unload(connection: &mut Connection, index: u32) -> Result<(), PulseError>
         context.introspect().unload_module(index, move |done| *answer.borrow_mut() = done)
     })?;
     let begin = Instant::now();
-    while begin.elapsed() < GONE_LIMIT && survey(connection)?.modules.iter().any(|module| module.index == index) {
+    while begin.elapsed() < GONE_LIMIT && modules(connection)?.iter().any(|module| module.index == index) {
         connection.turn(Duration::from_millis(5))?;
     }
     Ok(())

@@ -34,9 +34,7 @@ pub fn survey(connection: &mut Connection) -> Result<Present, PulseError> {
         let card = |info: &CardInfo| (info.index, text(info.name.as_ref()));
         context.introspect().get_card_info_list(move |item| found.borrow_mut().extend(read(&item).map(card)))
     })?;
-    let modules = connection.ask("list its modules", |context, found: Found<Module>| {
-        context.introspect().get_module_info_list(move |item| found.borrow_mut().extend(read(&item).map(module)))
-    })?;
+    let modules = modules(connection)?;
     let sources = connection.ask("list its sources", |context, found: Found<Source>| {
         let source = move |info: &SourceInfo| {
             let mut source = source(info);
@@ -57,6 +55,16 @@ pub fn survey(connection: &mut Connection) -> Result<Present, PulseError> {
     let [default_source, default_sink] =
         [default_source, default_sink].map(|name| Some(name).filter(|n| !n.is_empty()));
     Ok(Present { server: (name, version), default_source, default_sink, modules, sources, sinks, holders })
+}
+
+/// The server's modules.
+///
+/// # Errors
+/// The server went away, or did not answer.
+pub fn modules(connection: &mut Connection) -> Result<Vec<Module>, PulseError> {
+    connection.ask("list its modules", |context, found: Found<Module>| {
+        context.introspect().get_module_info_list(move |item| found.borrow_mut().extend(read(&item).map(module)))
+    })
 }
 
 /// By what it is seen that somebody records a source.

@@ -242,16 +242,8 @@ fn wanted_echo(config: &Config, present: &Present) -> Result<Option<Echo>, Failu
         return Ok(None);
     }
     for sink in &sinks {
-        let null = sink == echo::NULL_SINK;
-        if null && sinks.len() > 1 {
-            return Err(Failure::Usage(
-                "`null` (--echo-sink, DRIFTMERGE_ECHO_SINK) is for a far end that no sink plays; name it alone, or leave \
-                 it out"
-                    .into(),
-            ));
-        }
         let far = matches!(devices::parse(sink)?, Selector::Tunnel(_));
-        if !null && !far && !present.sinks.contains(sink) {
+        if sink != echo::NULL_SINK && !far && !present.sinks.contains(sink) {
             return Err(Failure::Device(format!(
                 "there is no sink `{sink}` (--echo-sink, DRIFTMERGE_ECHO_SINK); there are {}, `tunnel:HOST/SINK` for one of \
                  another machine, and `null` where the far end is heard elsewhere",
