@@ -9,6 +9,8 @@ use crate::interpolate::{Interpolator, Place, TAPS};
 
 /// A correction larger than this is crossfaded, s.
 const JUMP_S: f64 = 0.0015;
+/// The same where another talker speaks, s: what is kept of the old lag is wrong.
+const TALKER_JUMP_S: f64 = 0.000_05;
 /// Length of a crossfade, s.
 const FADE_S: f64 = 0.016;
 /// Fastest slew: 0.3 %, a tone's pitch moves by 5 cents.
@@ -65,11 +67,11 @@ impl Aligner {
         delay_frames as f64 - TAPS as f64 / 2.0 - GUARD_S * self.rate_hz
     }
 
-    /// Sets where to be in `frames` frames: the delay, the lag (B's own timeline) and polarity. Says whether the lag
-    /// was so far off that it jumps there.
-    pub fn aim(&mut self, delay_frames: i64, lag_frames: f64, sign: f32, frames: usize) -> bool {
+    /// Sets where to be in `frames` frames: the delay, the lag (B's own timeline) and polarity; `at_once`: another talker speaks.
+    /// Says whether the lag was so far off that it jumps there.
+    pub fn aim(&mut self, delay_frames: i64, lag_frames: f64, sign: f32, frames: usize, at_once: bool) -> bool {
         let off = lag_frames - self.tap.lag_frames;
-        let jumps = off.abs() > JUMP_S * self.rate_hz;
+        let jumps = off.abs() > if at_once { TALKER_JUMP_S } else { JUMP_S } * self.rate_hz;
         let far = jumps || sign != self.tap.sign || delay_frames != self.tap.delay_frames;
         if far && self.fade_left == 0 {
             self.old = self.tap;

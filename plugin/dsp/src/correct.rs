@@ -84,6 +84,12 @@ impl Follower {
         }
     }
 
+    /// The lag tracked has been moved by `moved_us`.
+    fn rotate(&mut self, moved_us: f64) {
+        self.sums.rotate(moved_us);
+        self.talkers.rotate(moved_us);
+    }
+
     /// Ends a measurement; a weak one goes on with more sound, for a while.
     fn end(&mut self, good: bool) {
         if good || self.interval.count >= LONGEST_INTERVAL {
@@ -103,7 +109,7 @@ impl Follower {
         }
         if lock.is_strong(best) {
             let moved_us = lock.pull_in(best, self.pull_in.grid());
-            self.sums.rotate(moved_us);
+            self.rotate(moved_us);
         }
         self.end(true);
     }
@@ -147,7 +153,7 @@ impl Follower {
             lock.filter.shift(best.lag.error_us, 40.0, best.drift_ppm, 40.0);
             lock.wide = (0, 0.0);
             let moved_us = lock.filter.lag_us(time_s) - before_us;
-            self.sums.rotate(moved_us);
+            self.rotate(moved_us);
             self.end(true);
         }
     }
@@ -169,7 +175,7 @@ impl Follower {
             lock.refuse(time_s, lag_us, variance, m.z, update.innovation_us);
         }
         let moved_us = lock.filter.lag_us(time_s) - before_us;
-        self.sums.rotate(moved_us);
+        self.rotate(moved_us);
         self.end(true);
     }
 }

@@ -11,6 +11,7 @@ use crate::post_filter::PostFilter;
 use crate::snapshot::{SNAPSHOT_VERSION, Snapshot, SnapshotError};
 use crate::status::{State, Status};
 use crate::streams::{MAX_LAG_S, QUANTUM, Streams};
+use crate::talkers::Voice;
 use crate::track::{Settings, Tracker};
 
 /// Silence after which the state is `holding`, s.
@@ -19,6 +20,8 @@ const HOLDING_AFTER_S: f64 = 1.0;
 const NORMAL_HALF_LIFE_S: f64 = 30.0;
 /// The trim is counted modulo this, frames: a host may go on from one end of the port's range at the other.
 const TRIM_MODULUS: i64 = 1 << 25;
+/// Quanta after a change of talkers in which the lag is put right at once: a crossfade may be under way.
+const TALKER_QUANTA: u32 = 8;
 /// Gaps up to this long are filled frame by frame, frames; longer ones at once.
 const SHORT_GAP: i64 = 4096;
 /// A restored lag is good to this, us: buffers never start up quite alike.
@@ -83,6 +86,8 @@ pub struct Engine {
     /// Number of the first frame of a gap in B, its length, and the number after which it can be mended.
     gap: Option<(i64, i64)>,
     feed: MixFeed,
+    /// Quanta for which the lag goes to where another talker's is at once.
+    talker_quanta: u32,
     delay_too_small: bool,
     /// The two are put out side by side.
     apart: bool,
@@ -123,7 +128,14 @@ impl Engine {
             until_quantum: quantum_frames,
             put_in: 0,
             gap: None,
-            feed: MixFeed { aligned: false, mode: controls.mode, enabled: controls.enabled, correlation: 0.0 },
+            feed: MixFeed {
+                aligned: false,
+                mode: controls.mode,
+                enabled: controls.enabled,
+                correlation: 0.0,
+                voice: Voice::default(),
+            },
+            talker_quanta: 0,
             delay_too_small: false,
         })
     }
@@ -321,10 +333,17 @@ impl Engine {
         }
         self.delay_too_small = trusted && lag_frames > largest;
         self.feed.aligned = trusted && !self.delay_too_small;
+        let voice = self.tracker.follower().voice();
+        self.talker_quanta = self.talker_quanta.saturating_sub(1);
+        if voice.number != self.feed.voice.number {
+            self.talker_quanta = TALKER_QUANTA;
+        }
+        self.feed.voice = voice;
         self.feed.correlation = self.tracker.follower().confidence();
         let smallest = trim - MAX_LAG_S * self.rate_hz;
         let lag_frames = lag_frames.clamp(smallest, largest);
-        if self.aligner.aim(delay_frames, lag_frames, sign, self.quantum_frames) {
+        let at_once = self.talker_quanta > 0;
+        if self.aligner.aim(delay_frames, lag_frames, sign, self.quantum_frames, at_once) {
             self.mixer.jumped();
         }
     }

@@ -11,6 +11,7 @@ use crate::observe::Observer;
 use crate::pull_in::PullIn;
 use crate::streams::{MAX_LAG_S, Streams};
 use crate::sums::Sums;
+use crate::talkers::{Heard, Talkers, Voice, Whose};
 use realfft::num_complex::Complex32;
 
 /// An observation counts when its weight is at least this share of the strongest of the last seconds.
@@ -30,7 +31,8 @@ pub(crate) enum Stage {
     FrameA,
     FrameB,
     Cross,
-    DetectKnown,
+    DetectStranger,
+    DetectDirect,
     DetectShort,
     DetectMiddle,
     DetectLong,
@@ -59,7 +61,10 @@ pub struct Follower {
     pub(crate) observer: Observer,
     pub(crate) pull_in: PullIn,
     pub(crate) sums: Sums,
-    watch: Watch,
+    pub(crate) watch: Watch,
+    pub(crate) talkers: Talkers,
+    /// How often in a row the direct sound was found elsewhere, and where, us from the lag tracked.
+    pub(crate) direct: (u32, f64),
     pub(crate) lock: Option<Lock>,
     pub(crate) stage: Stage,
     pub(crate) rate_hz: f64,
@@ -98,6 +103,8 @@ impl Follower {
             pull_in: PullIn::new(rates.fine_hz, rates.frame, &band),
             sums: Sums::new(band, hop_s),
             watch: Watch::default(),
+            talkers: Talkers::new(band, hop_s),
+            direct: (0, 0.0),
             lock: None,
             stage: Stage::Idle,
             rate_hz: rates.fine_hz,
@@ -149,6 +156,11 @@ impl Follower {
         self.confidence
     }
 
+    /// Who speaks.
+    pub fn voice(&self) -> Voice {
+        self.talkers.voice()
+    }
+
     /// Seconds since there was something to measure.
     pub fn silent_s(&self) -> f64 {
         self.silent_s
@@ -167,6 +179,8 @@ impl Follower {
         self.lock = Some(lock);
         self.watch = Watch::default();
         self.sums.clear();
+        self.talkers.clear();
+        self.direct = (0, 0.0);
         self.pull_in.clear();
         self.begin_interval();
         self.silent_s = 0.0;
@@ -180,7 +194,7 @@ impl Follower {
         self.confidence = 0.0;
     }
 
-    fn begin_interval(&mut self) {
+    pub(crate) fn begin_interval(&mut self) {
         self.increment = Times::default();
         self.increment_active = false;
         self.interval = Times::default();
@@ -232,62 +246,71 @@ impl Follower {
                 self.observer.transform(1, &streams.b.fine, self.frame_start[1]);
                 self.stage = Stage::Cross;
             }
-            Stage::Cross => self.cross(),
-            Stage::DetectKnown => {
-                let energy = self.observer.last_correlation(&mut self.correlation);
-                let sign = self.lock.map_or(1.0, |l| l.sign);
-                let (correlation, rate_hz) = (&self.correlation, self.rate_hz);
-                let scale = sign / (2.0 * energy).sqrt().max(1e-9);
-                let jump = self.watch.observe(sign, |us| height_about(correlation, rate_hz, us, scale));
+            Stage::Cross => return self.cross(),
+            Stage::DetectStranger => {
                 self.stage = self.after_cross();
-                return self.jump(jump);
+                return self.detect_stranger();
+            }
+            Stage::DetectDirect => {
+                self.stage = self.after_cross();
+                return self.detect_direct();
             }
             Stage::DetectShort => {
                 let p = self.peaks(|s| &s.short);
                 let jump = self.watch.short(&p);
                 self.stage = if self.watch.is_gone() { Stage::DetectMiddle } else { Stage::DetectLong };
-                return self.jump(jump);
+                return self.propose(jump);
             }
             Stage::DetectMiddle => {
                 let p = self.peaks(|s| &s.middle);
                 self.stage = Stage::DetectLong;
-                return self.jump(Watch::middle(&p));
+                return self.propose(Watch::middle(&p));
             }
             Stage::DetectLong => {
                 let p = self.peaks(|s| &s.long);
                 self.update_confidence();
                 self.stage = Stage::Measure;
                 let jump = self.watch.long(&p);
-                return self.jump(jump);
+                return self.propose(jump);
             }
             _ => self.correct(),
         }
         None
     }
 
-    /// Adds the observation just made to the sums, where there is sound in it.
-    fn cross(&mut self) {
+    /// Adds the observation just made to the sums, where there is sound in it, and asks whose it is.
+    fn cross(&mut self) -> Option<Jump> {
         let (cross, weight) = self.observer.cross(self.fraction_us);
         let fade = (-self.hop_s / STRONGEST_MEMORY_S).exp() as f32;
         self.strongest = weight.max(self.strongest * fade);
         self.increment.sum_s += self.frame_time_s;
         self.increment.count += 1;
         let active = weight > ACTIVE_SHARE * self.strongest;
+        let mut heard = Heard::Nothing;
         if active {
             self.sums.add(cross, weight);
+            heard = self.talkers.hear(cross, weight, self.behind);
             self.fresh = true;
             self.increment_active = true;
         }
         self.silent_s = if active { 0.0 } else { self.silent_s + self.hop_s };
-        let Some(lock) = &mut self.lock else { return };
+        let lock = self.lock.as_mut()?;
         lock.unmeasured_s += if active { self.hop_s } else { 0.0 };
         if lock.is_hopeless() {
             self.unlock();
-        } else if active && self.watch.knows_places() && !self.behind {
-            self.stage = Stage::DetectKnown;
-        } else {
-            self.stage = self.after_cross();
+            return None;
         }
+        let sign = lock.sign;
+        self.stage = match heard {
+            Heard::Known(known) => {
+                let jump = Jump { shift_us: self.talkers.lag_us_of(known), sign, reason: Reason::Known };
+                return self.jump(jump, Whose::Known(known));
+            }
+            Heard::Stranger => Stage::DetectStranger,
+            Heard::MoreOfTheSame if !self.behind => Stage::DetectDirect,
+            _ => self.after_cross(),
+        };
+        None
     }
 
     fn after_cross(&mut self) -> Stage {
@@ -307,6 +330,9 @@ impl Follower {
     }
 
     fn update_confidence(&mut self) {
+        if self.sums.middle_weight <= 0.0 {
+            return;
+        }
         let sign = self.lock.map_or(1.0, |l| l.sign);
         let real: f32 = self.sums.middle.iter().map(|z| z.re).sum();
         self.confidence = (sign * real / (self.sums.middle_weight + 1e-9)).clamp(0.0, 1.0);
@@ -320,30 +346,6 @@ impl Follower {
         }
         let shift_us = lag_us - lock.filter.lag_us(now_s);
         let jump = self.watch.far(here, elsewhere, shift_us, lock.sure);
-        self.jump(jump)
+        self.propose(jump)
     }
-
-    fn jump(&mut self, jump: Option<Jump>) -> Option<Jump> {
-        let (jump, lock) = (jump?, self.lock.as_mut()?);
-        lock.jump(&jump, self.frame_time_s);
-        self.watch.jumped(jump.shift_us);
-        self.pull_in.clear();
-        self.begin_interval();
-        if jump.reason == Reason::Far {
-            self.sums.clear();
-        } else {
-            self.sums.jump(jump.shift_us);
-        }
-        self.stage = Stage::Idle;
-        Some(jump)
-    }
-}
-
-/// The highest value within a frame of a lag, times `scale`; None near the range's edge.
-fn height_about(correlation: &[f32], rate_hz: f64, lag_us: f64, scale: f32) -> Option<f32> {
-    let len = correlation.len() as i64;
-    let centre = (lag_us * 1e-6 * rate_hz).round() as i64;
-    let value = |k: i64| scale * correlation[k.rem_euclid(len) as usize];
-    (centre.abs() < len / 2 - EDGE as i64)
-        .then(|| (centre - 1..=centre + 1).map(value).fold(f32::NEG_INFINITY, f32::max))
 }

@@ -1,9 +1,8 @@
 //! Has the sound moved? Decides from the peaks of the sums.
 //!
-//! Places where the sound was before need the least evidence (a talker's earlier position): every single observation is
-//! asked whether it fits one of them better than the present place, and what it says is added up (cumulative sums, after
-//! Page, 1954). Then come the short sum, the middle one once the sound at the lag tracked is gone, the long one, and the
-//! correlator for what is farther off.
+//! Talkers heard before are known by their prints, and strangers by theirs being missing (`talkers`): what is left here are
+//! the short sum, the middle one once the sound at the lag tracked is gone, the long one, and the correlator for what is
+//! farther off.
 
 use crate::correlate::Peak;
 use crate::measure::Peaks;
@@ -11,8 +10,12 @@ use crate::measure::Peaks;
 /// Why a jump is believed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reason {
-    /// A place where the sound was before.
+    /// A talker heard before, known by the print.
     Known,
+    /// Somebody not heard before: sound that fits no print.
+    Stranger,
+    /// The direct sound, found beside a reflection.
+    Direct,
     /// The short sum.
     Short,
     /// The sound at the lag tracked is gone.
@@ -54,37 +57,9 @@ impl Repeated {
     }
 }
 
-/// Places remembered.
-const REMEMBERED: usize = 6;
-/// A remembered place nearer than this is the present one, us.
-const SAME_PLACE_US: f64 = 150.0;
-
-/// Evidence for an earlier place at which it is taken, and what each observation has to bring beyond that for the present
-/// one, in standard deviations of one observation.
-const RETURN_EVIDENCE: f32 = 11.0;
-const RETURN_ALLOWANCE: f32 = 0.5;
-/// From this height on the sound seems to be where it was, standard deviations, and speaks so much more against a move: a
-/// strong reflection stands beside the direct sound, but a talker who has gone leaves nothing.
-const STILL_HERE: f32 = 2.0;
-const STILL_HERE_WEIGHT: f32 = 1.0;
-/// No single observation counts for more.
-const MOST_EVIDENCE: f32 = 5.0;
-
-/// A place where the sound was before.
-#[derive(Clone, Copy, Debug, Default)]
-struct Known {
-    /// Its lag against the present one, us.
-    at_us: f64,
-    /// Evidence that the sound comes from there again.
-    evidence: f32,
-}
-
 /// What was seen so far.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Watch {
-    /// Earlier places, the one left last at the end.
-    places: [Known; REMEMBERED],
-    known_places: usize,
     short: Repeated,
     long: Repeated,
     far: Repeated,
@@ -92,28 +67,6 @@ pub struct Watch {
 }
 
 impl Watch {
-    /// Whether the sound has been elsewhere before.
-    pub fn knows_places(&self) -> bool {
-        self.known_places > 0
-    }
-
-    /// Looks at a single observation; `height_about(us)` gives its height about a lag, of the polarity in use (`sign`), where
-    /// that is inside the range.
-    pub fn observe(&mut self, sign: f32, height_about: impl Fn(f64) -> Option<f32>) -> Option<Jump> {
-        let here = height_about(0.0)?;
-        let mut best: Option<Known> = None;
-        for place in &mut self.places[..self.known_places] {
-            let Some(there) = height_about(place.at_us) else { continue };
-            let still_here = STILL_HERE_WEIGHT * (here - STILL_HERE).max(0.0);
-            let brought = (there - here - still_here - RETURN_ALLOWANCE).min(MOST_EVIDENCE);
-            place.evidence = (place.evidence + brought).max(0.0);
-            if place.evidence > best.map_or(RETURN_EVIDENCE, |b| b.evidence) {
-                best = Some(*place);
-            }
-        }
-        best.map(|place| Jump { shift_us: place.at_us, sign, reason: Reason::Known })
-    }
-
     /// Looks at the short sum.
     pub fn short(&mut self, p: &Peaks) -> Option<Jump> {
         self.gone = if p.here < 3.2 { self.gone + 1 } else { 0 };
@@ -165,46 +118,5 @@ impl Watch {
             self.far.clear();
         }
         None
-    }
-
-    /// A jump has been made: remembers the place left.
-    pub fn jumped(&mut self, shift_us: f64) {
-        let mut kept = [Known::default(); REMEMBERED + 1];
-        let mut n = 0;
-        for place in self.places[..self.known_places].iter().chain([&Known::default()]) {
-            let at_us = place.at_us - shift_us;
-            if at_us.abs() > SAME_PLACE_US {
-                kept[n] = Known { at_us, evidence: 0.0 };
-                n += 1;
-            }
-        }
-        let first = n.saturating_sub(REMEMBERED);
-        *self = Self::default();
-        self.known_places = n - first;
-        self.places[..n - first].copy_from_slice(&kept[first..n]);
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// Observations, 32 ms apart, until the earlier place is taken that lies 8 ms before the present one.
-    fn observations_until_return(here: f32, there: f32) -> Option<usize> {
-        let mut watch = Watch::default();
-        watch.jumped(8000.0);
-        let height = |us: f64| Some(if us == 0.0 { here } else { there });
-        (1..=1000).find(|_| watch.observe(1.0, height).is_some_and(|jump| jump.shift_us == -8000.0))
-    }
-
-    #[test]
-    fn a_talker_back_at_an_earlier_place_is_found_within_0_2_s() {
-        assert!(observations_until_return(1.3, 4.5).is_some_and(|n| n <= 6));
-    }
-
-    #[test]
-    fn a_reflection_as_high_as_the_direct_sound_beside_it_is_no_move() {
-        assert_eq!(observations_until_return(4.0, 4.5), None);
-        assert_eq!(observations_until_return(1.3, 1.3), None);
     }
 }

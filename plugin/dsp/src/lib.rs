@@ -13,8 +13,9 @@
 //!                  (decimate)   every lag     votes        │
 //!                       │                                  ▼
 //!                       └────> follow: observe ──> sums ──> correct ──> kalman
-//!                                (presence)         │       (measure, pull_in)
-//!                                                   └─────> jumps
+//!                                (presence)    │    │       (measure, pull_in)
+//!                                              │    └─────> jumps
+//!                                              └──> talkers ──> direct
 //! ```
 //!
 //! | stage | modules |
@@ -22,7 +23,7 @@
 //! | in and out | [`engine`], [`params`], [`status`], [`snapshot`] |
 //! | frames kept | `history`, `streams`, `decimate` |
 //! | searching | `correlate`, `acquire`, `presence` |
-//! | following | `track`, `follow`, `lock`, `observe`, `sums`, `measure`, `correct`, `pull_in`, `kalman`, `jumps` |
+//! | following | `track`, `follow`, `lock`, `observe`, `sums`, `measure`, `correct`, `pull_in`, `kalman`, `jumps`, `talkers`, `direct`, `moves` |
 //! | reading both | `align`, `interpolate` |
 //! | merging | `mix`, `weigh`, `onset`, `pauses`, `places`, `speech`, `voice_band`, `bands`, `post_filter` |
 //! | tools | `fir`, `spectrum`, `toeplitz`, `window` |
@@ -46,14 +47,17 @@ mod correlate;
 mod presence;
 
 mod correct;
+mod direct;
 mod follow;
 mod jumps;
 mod kalman;
 mod lock;
 mod measure;
+mod moves;
 mod observe;
 mod pull_in;
 mod sums;
+mod talkers;
 mod track;
 
 mod align;

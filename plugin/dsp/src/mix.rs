@@ -10,6 +10,7 @@ use crate::bands::Bands;
 use crate::onset::{OnsetFinder, STEP_S};
 use crate::params::Mode;
 use crate::speech::{Ear, FRAME_S};
+use crate::talkers::Voice;
 use crate::voice_band::VoiceBand;
 pub use crate::weigh::Levels;
 use crate::weigh::Weigher;
@@ -37,6 +38,8 @@ pub struct MixFeed {
     pub enabled: bool,
     /// Normalised correlation of the pair, 0 to 1.
     pub correlation: f32,
+    /// Who speaks.
+    pub voice: Voice,
 }
 
 /// Gains by which the two microphones make up the output.
@@ -134,7 +137,13 @@ impl Mixer {
             weigher: Weigher::default(),
             alone: Alone::A,
             doubt_frames: 0,
-            feed: MixFeed { aligned: false, mode: Mode::default(), enabled: true, correlation: 0.0 },
+            feed: MixFeed {
+                aligned: false,
+                mode: Mode::default(),
+                enabled: true,
+                correlation: 0.0,
+                voice: Voice::default(),
+            },
             target: Gains::ONLY_A,
             start: Gains::ONLY_A,
             ramp_pos: usize::MAX,
@@ -200,6 +209,9 @@ impl Mixer {
             let better = self.weigher.levels().is_some_and(|l| l.advantage_of_b() > B_CLEARLY_BETTER);
             self.alone = if better { Alone::B } else { Alone::A };
             self.doubt_frames = 0;
+        }
+        if feed.aligned {
+            self.weigher.listen_to(&feed.voice);
         }
         self.feed = feed;
         self.aim();

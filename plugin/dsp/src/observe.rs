@@ -7,7 +7,6 @@
 //! the measurement does not depend on the interpolator of the output.
 
 use crate::history::History;
-use crate::measure::energy;
 use crate::presence::{Noise, Reverberation, powers};
 use crate::spectrum::{Band, Transform};
 use crate::window::hann;
@@ -111,12 +110,6 @@ impl Observer {
         }
         let sum = self.weights.iter().sum();
         (&self.cross, sum)
-    }
-
-    /// Correlation over lag of the observation made last, and the energy of its cross spectrum.
-    pub fn last_correlation(&mut self, into: &mut [f32]) -> f32 {
-        self.transform.inverse(self.band.first, &self.cross, into);
-        energy(&self.cross)
     }
 
     /// Correlation over lag of a sum of cross spectra, as long as a frame: lag 0 first, negative lags at the end.

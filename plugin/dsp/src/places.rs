@@ -6,9 +6,10 @@
 //! second. What was learnt about a place is kept for the talker's next turn.
 
 use crate::onset::Onset;
+use crate::talkers::Voice;
 
 /// Places kept; the one not heard for longest makes room.
-pub const PLACES: usize = 4;
+pub const PLACES: usize = 6;
 /// Memory of the powers of a place, frames of speech (10 ms each): 6 s.
 pub const MEMORY_FRAMES: f64 = 600.0;
 /// Speed of learning in frames without speech, against frames with: sounds that never pause have to count too.
@@ -37,6 +38,9 @@ const MOVE_EVIDENCE: f64 = 4.5;
 const OPEN_EVIDENCE: f64 = 8.0;
 /// Places closer than this are one: natural logarithm of the level, 4.3 dB.
 const SAME_PLACE: f64 = 0.5;
+/// What a first guess counts for: share of a full memory, and onsets.
+const GUESS_FILL: f64 = 0.1;
+const GUESS_ONSETS: f64 = 3.0;
 /// Frames from one checkpoint to the next: 1 s. A jump of the lag is noticed within less.
 const CHECKPOINT_FRAMES: u64 = 100;
 
@@ -93,6 +97,8 @@ pub struct Place {
     heard: u64,
     /// Tells places apart that took the same slot one after the other.
     id: u64,
+    /// The tracker's number for the talker.
+    talker: u32,
 }
 
 impl Place {
@@ -104,6 +110,12 @@ impl Place {
     /// Seconds of speech that the averages hold.
     pub fn speech_s(&self) -> f64 {
         self.memory.fill * MEMORY_FRAMES * 0.01
+    }
+
+    /// As a first guess of another place.
+    fn faded(&self) -> Self {
+        let fill = self.memory.fill.min(GUESS_FILL);
+        Self { memory: Memory { fill, ..self.memory }, onsets: self.onsets.min(GUESS_ONSETS), ..*self }
     }
 
     fn hear(&mut self, onset: &Onset) {
@@ -137,6 +149,7 @@ pub struct Places {
     kept: [Place; PLACES],
     count: usize,
     current: usize,
+    talker: u32,
     /// What has been heard since the current place began to fit badly.
     fresh: Place,
     /// Evidence for each place kept.
@@ -173,6 +186,37 @@ impl Places {
         if self.evidence_of_new > 0.0 {
             self.fresh.memory.learn(frame, speed);
         }
+    }
+
+    /// Takes who speaks. The place of a talker not heard before begins with what holds for the one before, lightly; with nothing where
+    /// the lag was wrong until now. Audio thread.
+    pub fn listen_to(&mut self, voice: &Voice) {
+        if voice.number == self.talker {
+            return;
+        }
+        let first = self.talker == 0;
+        self.talker = voice.number;
+        if first {
+            self.kept[self.current].talker = voice.number;
+            return;
+        }
+        self.unlearn();
+        self.count = self.count.max(1);
+        let place = self.of_talker().max_by_key(|&k| self.kept[k].heard).unwrap_or_else(|| {
+            let before = if voice.realigned { Place::default() } else { self.current().faded() };
+            let room = self.make_room();
+            self.kept[room] = Place { id: self.frame.max(1), talker: voice.number, ..before };
+            room
+        });
+        self.move_to(place);
+        self.kept[place].heard = self.frame;
+        self.checkpoints = [(place, self.kept[place]); 2];
+    }
+
+    /// The slots of the places of the talker who speaks.
+    fn of_talker(&self) -> impl Iterator<Item = usize> {
+        let Self { kept, talker, .. } = self;
+        (0..self.count).filter(|&k| kept[k].talker == *talker)
     }
 
     /// Forgets what was learnt about the current place in the last second or two. Audio thread.
@@ -222,7 +266,7 @@ impl Places {
     ) -> Option<usize> {
         let here = level_of(self.current()).map_or(0.0, |l| misfit(level, l, spread));
         let mut best = (MOVE_EVIDENCE, None);
-        for k in (0..self.count).filter(|&k| k != self.current) {
+        for k in (0..self.count).filter(|&k| k != self.current && self.kept[k].talker == self.talker) {
             let there = level_of(&self.kept[k]).map_or(here, |l| misfit(level, l, spread));
             self.evidence[k] = (self.evidence[k] + weight * (here - there)).max(0.0);
             if self.evidence[k] > best.0 {
@@ -240,13 +284,13 @@ impl Places {
         }
         let level = self.fresh.onset_level()?;
         let distance = |place: &Place| place.onset_level().map_or(f64::INFINITY, |l| (l - level).abs());
-        let nearest = (0..self.count).min_by(|&j, &k| distance(&self.kept[j]).total_cmp(&distance(&self.kept[k])))?;
+        let nearest = self.of_talker().min_by(|&j, &k| distance(&self.kept[j]).total_cmp(&distance(&self.kept[k])))?;
         if distance(&self.kept[nearest]) < SAME_PLACE {
             self.evidence_of_new = 0.0;
             return (nearest != self.current).then_some(nearest);
         }
         let room = self.make_room();
-        self.kept[room] = Place { id: self.frame, ..self.fresh };
+        self.kept[room] = Place { id: self.frame, talker: self.talker, ..self.fresh };
         Some(room)
     }
 

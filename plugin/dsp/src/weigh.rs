@@ -12,6 +12,7 @@
 use crate::onset::Onset;
 use crate::pauses::Pauses;
 use crate::places::{Place, Places, Powers};
+use crate::talkers::Voice;
 
 /// No microphone is taken to be better than this noise, as a share of its power: -27 dB.
 const LEAST_NOISE: f64 = 0.002;
@@ -33,6 +34,11 @@ const DIRECT_DOUBT: f64 = 1.05;
 /// than its share, by this power of the advantage: on average that costs some hundredths of a decibel, and in the seconds
 /// in which it is at its worst it saves several tenths.
 const CAUTION: f64 = 0.4;
+/// Where the tails of the correlation tell which microphone the talker is nearer to, its advantage (natural logarithm of powers) is
+/// at least this share of what they tell, as far as the noise is reverberation: onsets are wrong where the lag is a
+/// reflection's. Below the second figure they tell nothing.
+const NEARNESS_WORTH: f64 = 1.0;
+const TELLING_NEARNESS: f64 = 0.5;
 /// Floors are known to a fifth, which decides where a microphone is all noise: what may be noise is not taken for speech.
 const FLOOR_DOUBT: f64 = 1.2;
 /// Least coherence at onsets that is used to tell how much of the noisier microphone's rises is noise.
@@ -93,6 +99,7 @@ pub struct Weigher {
     restored: Option<Levels>,
     levels: Option<Levels>,
     parts: Parts,
+    nearness: f64,
 }
 
 impl Weigher {
@@ -115,7 +122,7 @@ impl Weigher {
         if place.speech_s() < FIRST_SPEECH_S {
             return;
         }
-        let (fresh, parts) = measure(place, &Powers { floor_a, floor_b, ..*place.powers() });
+        let (fresh, parts) = measure(place, &Powers { floor_a, floor_b, ..*place.powers() }, self.nearness);
         self.parts = parts;
         if let Some(old) = self.restored {
             if place.onsets >= RESTORED_ONSETS {
@@ -130,6 +137,12 @@ impl Weigher {
     /// The pair was not aligned for the last second or so: forgets what was learnt from it. Audio thread.
     pub fn unlearn(&mut self) {
         self.places.unlearn();
+    }
+
+    /// Takes who speaks. Audio thread.
+    pub fn listen_to(&mut self, voice: &Voice) {
+        self.places.listen_to(voice);
+        self.nearness = f64::from(voice.nearness);
     }
 
     /// The place spoken from: see [`Places::current_slot`]. Audio thread.
@@ -148,8 +161,8 @@ impl Weigher {
     }
 }
 
-/// The levels that are best for a place with these powers.
-fn measure(place: &Place, powers: &Powers) -> (Levels, Parts) {
+/// The levels that are best for a place with these powers and this nearness (see [`Voice::nearness`]).
+fn measure(place: &Place, powers: &Powers, nearness: f64) -> (Levels, Parts) {
     let powers = Bounded::new(powers);
     let by_energy = powers.level_by_energy();
     let noisiest = (powers.steady[0] / powers.speech[0]).max(powers.steady[1] / powers.speech[1]);
@@ -177,6 +190,12 @@ fn measure(place: &Place, powers: &Powers) -> (Levels, Parts) {
     let steady = powers.steady;
     let room = [noise_a - steady[0], noise_b - steady[1]];
     let chance = 0.5 * (room[0] / noise_a + room[1] / noise_b);
+    let ratio = if nearness.abs() > TELLING_NEARNESS {
+        let bound = (NEARNESS_WORTH * nearness * chance).exp() / level;
+        if nearness > 0.0 { ratio.max(bound) } else { ratio.min(bound) }
+    } else {
+        ratio
+    };
     let ratio = ratio * (level * ratio).powf(CAUTION * chance * coherence);
     let ratio = ratio.clamp(1.0 / LARGEST_RATIO, LARGEST_RATIO);
     (Levels { level_ratio: level, noise_ratio: level / ratio }, Parts { steady, room })

@@ -38,7 +38,7 @@ fn add(x: &[f32], gain: f32, y: &[f32]) -> Vec<f32> {
 }
 
 fn feed() -> MixFeed {
-    MixFeed { aligned: true, mode: Mode::Weighted, enabled: true, correlation: 0.9 }
+    MixFeed { aligned: true, mode: Mode::Weighted, enabled: true, correlation: 0.9, voice: Voice::default() }
 }
 
 /// The output, with the latency taken out.
