@@ -1,7 +1,7 @@
 //! Moves the lag: to a talker known or new, to the direct sound, to where the sums say that the sound is.
 
 use crate::direct;
-use crate::follow::{Follower, Stage};
+use crate::follow::{EDGE, Follower, Stage};
 use crate::jumps::{Jump, Reason, Watch};
 use crate::measure::energy;
 use crate::talkers::Whose;
@@ -62,7 +62,11 @@ impl Follower {
     pub(crate) fn propose(&mut self, jump: Option<Jump>) -> Option<Jump> {
         let mut jump = jump?;
         let far = jump.reason == Reason::Far;
-        let whose = self.talkers.whose(&jump, if far { &self.sums.middle } else { &self.sums.short })?;
+        let reach_us = (self.correlation.len() / 2 - EDGE) as f64 * 1e6 / self.rate_hz;
+        // The correlator sees in a second what may be over in a quarter; beyond a frame only the quarter tells.
+        let long = far && jump.shift_us.abs() < reach_us;
+        let sum = if long { &self.sums.middle } else { &self.sums.short };
+        let whose = self.talkers.whose(&jump, sum, reach_us)?;
         let refused = match whose {
             Whose::Same => far || self.talkers.is_looked_at(),
             Whose::Known(_) => far,

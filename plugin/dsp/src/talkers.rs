@@ -41,6 +41,9 @@ const TELLING_LIKENESS: f32 = 4.0;
 const MOST_STRANGENESS: f32 = 3.0;
 /// Strangeness, in all and for each observation, and the number of these, at which a stranger's lag is looked for.
 const STRANGER: (f32, f32, u32) = (15.0, 1.5, 8);
+/// A stranger whose lag has not shown after this many observations (10 s of sound) is taken for the present talker, who is heard otherwise
+/// than before: by half as clearly, say.
+const GIVE_UP: u32 = 320;
 /// Speed at which the usual likeness and weight are learnt, from one observation to the next: young and old.
 const USUAL_SPEED: (f32, f32) = (0.05, 0.02);
 /// A stranger's print counts for at most this many observations.
@@ -237,6 +240,11 @@ impl Talkers {
         if self.strangeness > 0.0 {
             add(&mut self.stranger, cross);
             self.stranger_count += 1;
+            if self.stranger_count >= GIVE_UP {
+                self.adopt_stranger();
+                self.usual_likeness *= 0.5;
+                return Heard::Nothing;
+            }
             let (least, each, count) = STRANGER;
             let strange = self.strangeness > least.max(each * self.stranger_count as f32);
             let look = self.stranger_count >= count && self.stranger_count.is_multiple_of(4);
@@ -279,13 +287,20 @@ impl Talkers {
         self.held_count = 0;
     }
 
-    /// Says whose sound is at a proposed lag, by a sum of cross spectra of late; None where that holds nothing there.
-    pub fn whose(&self, jump: &Jump, sum: &[Complex32]) -> Option<Whose> {
-        let mut real = 0.0;
-        self.band.phasors(jump.shift_us, |k, p| real += (sum[k] * p).re);
-        let height = jump.sign * real / (0.5 * energy(sum)).sqrt().max(1e-20);
-        if height < LEAST_HEIGHT {
+    /// Says whose sound is at a proposed lag, by a sum of cross spectra of late; None where that holds nothing there. What is
+    /// farther off than `reach_us` is not in the sum at all: it only tells whether a talker is still heard where one was.
+    pub fn whose(&self, jump: &Jump, sum: &[Complex32], reach_us: f64) -> Option<Whose> {
+        let energy = energy(sum);
+        if energy <= 0.0 {
             return None;
+        }
+        let mut height = 0.0;
+        if jump.shift_us.abs() < reach_us {
+            self.band.phasors(jump.shift_us, |k, p| height += (sum[k] * p).re);
+            height *= jump.sign / (0.5 * energy).sqrt();
+            if height < LEAST_HEIGHT {
+                return None;
+            }
         }
         let alike = |talker: &Talker| likeness(sum, &talker.print);
         let (most, best) = self.known[..self.count]

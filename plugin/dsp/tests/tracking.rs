@@ -51,6 +51,25 @@ fn lock_survives_a_23_ms_jump() {
     assert!(error_us.abs() < 20.0, "{error_us} us");
 }
 
+#[test]
+fn a_jump_of_450_ms_is_followed_within_2_s_of_sound() {
+    let scene = Scene { seconds: 10.0, ..Scene::default() };
+    let (a, mut b) = scene.record();
+    let (at, shift) = (80_000, 7200);
+    b.copy_within(at..a.len() - shift, at + shift);
+    b[at..at + shift].fill(0.0);
+    let mut e = Engine::new(scene.rate_hz, &Controls::default()).unwrap();
+    let mut found_s = None;
+    run(&mut e, &a, &b, 160, |e, done| {
+        let t_s = done as f64 / scene.rate_hz;
+        let error_us = (e.status().lag_ms - scene.lag_ms_at(t_s) - 450.0) * 1e3;
+        if e.status().state == State::Locked && error_us.abs() < 100.0 && found_s.is_none() {
+            found_s = Some(t_s - 5.45);
+        }
+    });
+    assert!(found_s.is_some_and(|s| s < 2.0), "{found_s:?} s after B goes on");
+}
+
 /// Two talkers 8 ms of lag apart, who take turns of 4 s: after each change from the second one's first turn on, the lag put
 /// out is right to 30 us within 0.15 s of the new one's first sound.
 #[test]

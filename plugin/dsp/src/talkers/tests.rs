@@ -50,6 +50,8 @@ impl Room {
 
 /// Share of a talker's direct sound and reflections.
 const SHARE: f32 = 0.35;
+/// What a frame reaches, us.
+const REACH_US: f64 = 51_000.0;
 
 /// Two talkers known: the second at the lag tracked, the first 8 ms before.
 fn two_known() -> (Room, Talkers) {
@@ -99,15 +101,32 @@ fn noise_is_nobody_and_weak_sound_of_the_same_talker_is_no_stranger() {
 }
 
 #[test]
+fn a_talker_heard_otherwise_than_before_is_learnt_within_20_s() {
+    let (mut room, mut talkers) = two_known();
+    // Nobody looks for the lag: the stranger's does not show.
+    let strange =
+        (0..600).filter(|_| talkers.hear(&room.hear_at(3000.0, 3, SHARE), 100.0, false) == Heard::Stranger).count();
+    assert!(strange > 0);
+    assert!(likeness(&room.hear_at(3000.0, 3, SHARE), talkers.print()) > TELLING_LIKENESS);
+}
+
+#[test]
 fn a_proposal_is_told_by_whose_sound_it_is() {
     let (mut room, mut talkers) = two_known();
     for (place, lag_us, whose) in [(1, -8000.0, Whose::Known(1)), (2, 0.0, Whose::Same), (3, 3000.0, Whose::New)] {
         let mut sum = room.hear_at(lag_us, place, SHARE);
         (0..7).for_each(|_| add(&mut sum, &room.hear_at(lag_us, place, SHARE)));
         let jump = |shift_us| Jump { shift_us, sign: 1.0, reason: crate::jumps::Reason::Short };
-        assert_eq!(talkers.whose(&jump(lag_us), &sum), Some(whose), "{place}");
-        assert_eq!(talkers.whose(&jump(lag_us + 5000.0), &sum), None, "nothing is there of {place}");
+        assert_eq!(talkers.whose(&jump(lag_us), &sum, REACH_US), Some(whose), "{place}");
+        assert_eq!(talkers.whose(&jump(lag_us + 5000.0), &sum, REACH_US), None, "nothing is there of {place}");
     }
+    // Beyond the reach of a frame: the talker is still heard, or not.
+    let far = Jump { shift_us: 450_000.0, sign: 1.0, reason: crate::jumps::Reason::Far };
+    let mut sum = room.hear(2, SHARE);
+    (0..7).for_each(|_| add(&mut sum, &room.hear(2, SHARE)));
+    assert_eq!(talkers.whose(&far, &sum, REACH_US), Some(Whose::Same));
+    assert_eq!(talkers.whose(&far, &room.hear(2, 0.0), REACH_US), Some(Whose::New));
+    assert_eq!(talkers.whose(&far, &vec![Complex32::default(); sum.len()], REACH_US), None);
     talkers.realign(4000.0);
     assert!(talkers.voice().realigned);
     assert!((talkers.lag_us_of(1) + 12_000.0).abs() < 1e-6, "{}", talkers.lag_us_of(1));
