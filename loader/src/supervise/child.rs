@@ -120,6 +120,14 @@ impl Kept {
         tracing::warn!("{} ended ({why}); it is started again in {:.0} s", self.what, self.pause.as_secs_f64());
     }
 
+    /// Ends it, because it does nothing any more; where it has ended by itself, that is told.
+    pub fn give_up(&mut self) {
+        match self.ended() {
+            Some(why) => self.tell_end(&why),
+            None => self.stop(),
+        }
+    }
+
     /// Ends it.
     pub fn stop(&mut self) {
         if let Some(mut child) = self.child.take() {

@@ -251,7 +251,7 @@ impl Native<'_> {
                 }
                 // One that has lost its server stays and does nothing.
                 if self.process.runs_for() > START_LIMIT {
-                    self.process.stop();
+                    self.process.give_up();
                 }
                 Ok(())
             }
