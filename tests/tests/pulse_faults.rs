@@ -175,12 +175,8 @@ fn after_a_stall_a_suspended_microphone_and_a_server_that_stood_still_the_latenc
             println!("after a {fault} {:.0} ms", after_s * 1e3);
             (after_s - before_s).abs() < 0.03
         });
-        // At times they stand 80 us apart for some seconds first, which is not understood.
-        wait_until("both are aligned again", Duration::from_secs(30), || {
-            let windows = windows(&rig, &rig.record("driftmerge", RATE_HZ, 5.0));
-            println!("after a {fault}:\n{}", show(&windows));
-            aligned(&windows) > 0.8
-        });
+        let windows = windows(&rig, &rig.record("driftmerge", RATE_HZ, 5.0));
+        assert!(aligned(&windows) > 0.8, "after a {fault}: {}\n{}", show(&windows), running.said());
     }
     drop(listener);
     assert!(running.stop(Signal::TERM).success());
