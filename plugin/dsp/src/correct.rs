@@ -24,6 +24,9 @@ const LARGEST_VARIANCE: f64 = 300.0 * 300.0;
 const SIDE_PEAK_US: f64 = 190.0;
 /// The pull-in looks back this far at least and at most, s.
 const PULL_IN_SPAN_S: (f64, f64) = (0.4, 4.0);
+/// Drifts tried on each side, fewest and most: over a short span two steps reach 550 ppm, and more would only find what a break
+/// in the streams looks like.
+const PULL_IN_SIDE: (i32, i32) = (2, 14);
 /// The small search: how far back (s), drifts on each side, their step (ppm).
 const WIDE_SPAN_S: f64 = 1.6;
 const WIDE_SIDE: i32 = 2;
@@ -74,7 +77,7 @@ impl Follower {
         if pulling {
             let span_s = (time_s - lock.pull_in_since_s() + 0.3).clamp(PULL_IN_SPAN_S.0, PULL_IN_SPAN_S.1);
             let step_ppm = 110.0 / span_s;
-            let side = ((330.0 / step_ppm).ceil() as i32).clamp(6, 14);
+            let side = ((330.0 / step_ppm).ceil() as i32).clamp(PULL_IN_SIDE.0, PULL_IN_SIDE.1);
             let known_sd_ppm = lock.known_drift_sd_ppm().unwrap_or(f64::INFINITY);
             self.pull_in.begin(Grid { time_s, span_s, side, step_ppm, penalty: 0.02, known_sd_ppm });
             self.stage = Stage::PullIn;
@@ -104,7 +107,7 @@ impl Follower {
         if !lock.is_trusted() {
             // The sum over the longest time, as it is aligned now.
             self.observer.correlation(&self.sums.long, &mut self.correlation);
-            let (p, _) = peaks(&self.correlation, 1.0, self.rate_hz, EDGE);
+            let p = peaks(&self.correlation, f32::abs, 1.0, self.rate_hz, EDGE);
             lock.judge(best, self.confidence, p.here > DISTINCT * p.elsewhere);
         }
         if lock.is_strong(best) {

@@ -11,7 +11,7 @@
 
 use crate::history::History;
 use crate::presence::{Noise, Reverberation, powers};
-use crate::spectrum::{Band, Transform, farthest_from_zero, parabola_top};
+use crate::spectrum::{Band, Transform, highest, parabola_top};
 use realfft::num_complex::Complex32;
 
 /// Frames of a block at the correlator's rate: 128 ms at 8 kHz.
@@ -321,7 +321,7 @@ impl Correlator {
         let gap = |i: i64| i.clamp(low as i64, high as i64) as usize;
         let (mut at, mut top) = (low, -1.0);
         for range in [low..gap(left_out.start), gap(left_out.end)..high] {
-            if let Some((i, z)) = farthest_from_zero(&self.correlation[range.clone()])
+            if let Some((i, z)) = highest(&self.correlation[range.clone()], f32::abs)
                 && z > top
             {
                 (at, top) = (range.start + i, z);

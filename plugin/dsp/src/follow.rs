@@ -65,6 +65,8 @@ pub struct Follower {
     pub(crate) talkers: Talkers,
     /// How often in a row the direct sound was found elsewhere, and where, us from the lag tracked.
     pub(crate) direct: (u32, f64),
+    /// How often in a row the other polarity was the higher one.
+    pub(crate) other_polarity: u32,
     pub(crate) lock: Option<Lock>,
     pub(crate) stage: Stage,
     pub(crate) rate_hz: f64,
@@ -105,6 +107,7 @@ impl Follower {
             watch: Watch::default(),
             talkers: Talkers::new(band, hop_s),
             direct: (0, 0.0),
+            other_polarity: 0,
             lock: None,
             stage: Stage::Idle,
             rate_hz: rates.fine_hz,
@@ -181,6 +184,7 @@ impl Follower {
         self.sums.clear();
         self.talkers.clear();
         self.direct = (0, 0.0);
+        self.other_polarity = 0;
         self.pull_in.clear();
         self.begin_interval();
         self.silent_s = 0.0;
@@ -300,10 +304,9 @@ impl Follower {
             self.unlock();
             return None;
         }
-        let sign = lock.sign;
         self.stage = match heard {
             Heard::Known(known) => {
-                let jump = Jump { shift_us: self.talkers.lag_us_of(known), sign, reason: Reason::Known };
+                let jump = Jump { shift_us: self.talkers.lag_us_of(known), reason: Reason::Known };
                 return self.jump(jump, Whose::Known(known));
             }
             Heard::Stranger => Stage::DetectStranger,
@@ -322,20 +325,24 @@ impl Follower {
         }
     }
 
-    /// The peaks of one of the sums. Leaves the correlation.
+    pub(crate) fn sign(&self) -> f32 {
+        self.lock.map_or(1.0, |lock| lock.sign)
+    }
+
+    /// The peaks of one of the sums, of the polarity tracked. Leaves the correlation.
     fn peaks(&mut self, of: impl Fn(&Sums) -> &Vec<Complex32>) -> Peaks {
         let sum = of(&self.sums);
         self.observer.correlation(sum, &mut self.correlation);
-        peaks(&self.correlation, energy(sum), self.rate_hz, EDGE).0
+        let sign = self.sign();
+        peaks(&self.correlation, |r| sign * r, energy(sum), self.rate_hz, EDGE)
     }
 
     fn update_confidence(&mut self) {
         if self.sums.middle_weight <= 0.0 {
             return;
         }
-        let sign = self.lock.map_or(1.0, |l| l.sign);
         let real: f32 = self.sums.middle.iter().map(|z| z.re).sum();
-        self.confidence = (sign * real / (self.sums.middle_weight + 1e-9)).clamp(0.0, 1.0);
+        self.confidence = (self.sign() * real / (self.sums.middle_weight + 1e-9)).clamp(0.0, 1.0);
     }
 
     /// Looks at what the correlator sees at the lag tracked and elsewhere.

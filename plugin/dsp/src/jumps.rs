@@ -16,6 +16,8 @@ pub enum Reason {
     Stranger,
     /// The direct sound, found beside a reflection.
     Direct,
+    /// The lag tracked was that of a side lobe of the other polarity.
+    Polarity,
     /// The short sum.
     Short,
     /// The sound at the lag tracked is gone.
@@ -31,8 +33,6 @@ pub enum Reason {
 pub struct Jump {
     /// By how much, us.
     pub shift_us: f64,
-    /// Polarity at the new place.
-    pub sign: f32,
     /// Why.
     pub reason: Reason,
 }
@@ -73,7 +73,7 @@ impl Watch {
         if p.elsewhere > 6.0 && p.elsewhere > 1.4 * p.here {
             let clear = p.elsewhere > 9.0 && p.elsewhere > 1.6 * p.here;
             if self.short.again(p.shift_us, 200.0) >= if clear { 2 } else { 4 } {
-                return Some(Jump { shift_us: p.shift_us, sign: p.sign, reason: Reason::Short });
+                return Some(Jump { shift_us: p.shift_us, reason: Reason::Short });
             }
         } else {
             self.short.clear();
@@ -88,18 +88,14 @@ impl Watch {
 
     /// Looks at the middle sum; asked once the sound is gone.
     pub fn middle(p: &Peaks) -> Option<Jump> {
-        (p.elsewhere > 6.0 && p.elsewhere > 1.3 * p.here).then_some(Jump {
-            shift_us: p.shift_us,
-            sign: p.sign,
-            reason: Reason::Gone,
-        })
+        (p.elsewhere > 6.0 && p.elsewhere > 1.3 * p.here).then_some(Jump { shift_us: p.shift_us, reason: Reason::Gone })
     }
 
     /// Looks at the long sum.
     pub fn long(&mut self, p: &Peaks) -> Option<Jump> {
         if p.elsewhere > 6.0 && p.elsewhere > 1.15 * p.here && p.shift_us.abs() < 20_000.0 {
             if self.long.again(p.shift_us, 200.0) >= 8 {
-                return Some(Jump { shift_us: p.shift_us, sign: p.sign, reason: Reason::Long });
+                return Some(Jump { shift_us: p.shift_us, reason: Reason::Long });
             }
         } else {
             self.long.clear();
@@ -112,7 +108,7 @@ impl Watch {
         let (least, ratio) = if trusted { (7.5, 1.5) } else { (6.0, 1.12) };
         if elsewhere.z > least && elsewhere.z > ratio * here {
             if self.far.again(shift_us, 400.0) >= 4 {
-                return Some(Jump { shift_us, sign: elsewhere.sign, reason: Reason::Far });
+                return Some(Jump { shift_us, reason: Reason::Far });
             }
         } else {
             self.far.clear();

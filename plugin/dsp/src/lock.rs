@@ -187,7 +187,9 @@ impl Lock {
         self.wide = (0, 0.0);
         self.measured_s = time_s;
         self.refused = 0;
-        self.sign = jump.sign;
+        if jump.reason == Reason::Polarity {
+            self.sign = -self.sign;
+        }
         if jump.reason == Reason::Far || self.is_pulling_in() {
             self.agreements_left = AGREEMENTS;
             self.pull_in_since_s = time_s;

@@ -3,7 +3,7 @@
 use crate::direct;
 use crate::follow::{EDGE, Follower, Stage};
 use crate::jumps::{Jump, Reason, Watch};
-use crate::measure::energy;
+use crate::measure::{energy, measure};
 use crate::talkers::Whose;
 
 /// A stranger's lag is looked for within this of the one tracked, us (a path difference of 7 m), and is believed from this
@@ -15,6 +15,12 @@ const SAME_LAG_US: f64 = 300.0;
 const DIRECT_OFF_US: f64 = 400.0;
 const DIRECT_TIMES: u32 = 2;
 const DIRECT_WITHIN_US: f64 = 200.0;
+/// The polarity is wrong where a peak of the other one stands within this of the lag tracked, us, is so many times as high as the
+/// highest of the one tracked, outstanding by itself (standard deviations), and was found in so many looks in a row.
+const POLARITY_REACH_US: f64 = 2000.0;
+const OTHER_POLARITY: f64 = 1.3;
+const OTHER_POLARITY_Z: f64 = 8.0;
+const POLARITY_TIMES: u32 = 2;
 
 impl Follower {
     /// Looks for the lag of a sound that fits no print.
@@ -35,13 +41,24 @@ impl Follower {
             self.talkers.adopt_stranger();
             return None;
         }
-        self.jump(Jump { shift_us, sign, reason: Reason::Stranger }, Whose::New)
+        self.jump(Jump { shift_us, reason: Reason::Stranger }, Whose::New)
     }
 
-    /// Looks for the direct sound among the peaks of the talker's print.
+    /// Asks of the talker's print whether the polarity is right, and where among its peaks the direct sound is.
     pub(crate) fn detect_direct(&mut self) -> Option<Jump> {
         let lock = self.lock?;
         self.observer.correlation(self.talkers.print(), &mut self.correlation);
+        if let Some(shift_us) = self.other_polarity(lock.sign) {
+            self.other_polarity += 1;
+            if self.other_polarity < POLARITY_TIMES {
+                return None;
+            }
+            return self.jump(Jump { shift_us, reason: Reason::Polarity }, Whose::Same);
+        }
+        self.other_polarity = 0;
+        if !self.talkers.is_looked_at() {
+            return None;
+        }
         let found = direct::find(&self.correlation, lock.sign, self.rate_hz, self.voice().realigned)?;
         self.talkers.set_nearness(found.nearness);
         let shift_us = found.at as f64 * 1e6 / self.rate_hz;
@@ -54,7 +71,21 @@ impl Follower {
         if self.direct.0 < DIRECT_TIMES {
             return None;
         }
-        self.jump(Jump { shift_us, sign: lock.sign, reason: Reason::Direct }, Whose::Same)
+        self.jump(Jump { shift_us, reason: Reason::Direct }, Whose::Same)
+    }
+
+    /// Where the print, whose correlation has been made, has a higher peak of the other polarity beside the lag tracked, us.
+    fn other_polarity(&self, sign: f32) -> Option<f64> {
+        let reach = (POLARITY_REACH_US * 1e-6 * self.rate_hz).ceil() as i64;
+        let len = self.correlation.len() as i64;
+        let peak = |sign: f32| {
+            let height = |k: i64| sign * self.correlation[k.rem_euclid(len) as usize];
+            let at = (-reach..=reach).max_by(|&i, &j| height(i).total_cmp(&height(j))).unwrap_or(0);
+            // Frames of analysis are too far apart to tell the height.
+            measure(&self.observer.band(), self.talkers.print(), sign, at as f64 * 1e6 / self.rate_hz)
+        };
+        let (this, other) = (peak(sign), peak(-sign));
+        (other.z > OTHER_POLARITY_Z && other.real > OTHER_POLARITY * this.real).then_some(other.error_us)
     }
 
     /// Asks of a jump that the peaks propose whose sound is there. Among the reflections of one talker only
@@ -66,7 +97,7 @@ impl Follower {
         // The correlator sees in a second what may be over in a quarter; beyond a frame only the quarter tells.
         let long = far && jump.shift_us.abs() < reach_us;
         let sum = if long { &self.sums.middle } else { &self.sums.short };
-        let whose = self.talkers.whose(&jump, sum, reach_us)?;
+        let whose = self.talkers.whose(jump.shift_us, self.sign(), sum, reach_us)?;
         let refused = match whose {
             Whose::Same => far || self.talkers.is_looked_at(),
             Whose::Known(_) => far,
@@ -85,6 +116,7 @@ impl Follower {
         self.lock.as_mut()?.jump(&jump, self.frame_time_s);
         self.watch = Watch::default();
         self.direct = (0, 0.0);
+        self.other_polarity = 0;
         self.pull_in.clear();
         self.begin_interval();
         if jump.reason == Reason::Far || matches!(whose, Whose::Known(_)) {

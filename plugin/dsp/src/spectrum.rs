@@ -95,10 +95,10 @@ impl Band {
     }
 }
 
-/// Place and magnitude of the value in `values` farthest from zero, the first of equal ones; None where there is none.
-pub fn farthest_from_zero(values: &[f32]) -> Option<(usize, f32)> {
+/// Place and height of the value in `values` that is highest by `height`, the first of equal ones; None where none is above 0.
+pub fn highest(values: &[f32], height: impl Fn(f32) -> f32) -> Option<(usize, f32)> {
     const LANES: usize = 16;
-    let larger = |m: &mut f32, x: &f32| *m = if x.abs() > *m { x.abs() } else { *m };
+    let larger = |m: &mut f32, x: &f32| *m = if height(*x) > *m { height(*x) } else { *m };
     let mut lanes = [0.0f32; LANES];
     let pieces = values.chunks_exact(LANES);
     let rest = pieces.remainder();
@@ -107,7 +107,7 @@ pub fn farthest_from_zero(values: &[f32]) -> Option<(usize, f32)> {
     }
     lanes.iter_mut().zip(rest).for_each(|(m, x)| larger(m, x));
     let top = lanes.iter().copied().fold(0.0, f32::max);
-    Some((values.iter().position(|x| x.abs() == top)?, top))
+    (top > 0.0).then_some((values.iter().position(|x| height(*x) == top)?, top))
 }
 
 /// Where the parabola through three neighbouring values has its top: -0.5 to 0.5 about the middle one.

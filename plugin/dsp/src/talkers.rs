@@ -7,7 +7,6 @@
 //! One observation of 128 ms is enough to know a talker again; sound that fits no print is a stranger's, and is summed up on its
 //! own until its lag shows.
 
-use crate::jumps::Jump;
 use crate::measure::energy;
 use crate::spectrum::Band;
 use realfft::num_complex::Complex32;
@@ -226,7 +225,7 @@ impl Talkers {
             if known { self.usual_likeness + USUAL_SPEED.0 * (here - self.usual_likeness) } else { 0.0 };
         self.usual_weight =
             if known { self.usual_weight + USUAL_SPEED.0 * (weight - self.usual_weight) } else { weight };
-        let look = talker.heard >= FIRST_LOOK && talker.heard.is_multiple_of(LOOK_EVERY);
+        let look = talker.heard.is_multiple_of(LOOK_EVERY);
         if look { Heard::MoreOfTheSame } else { Heard::Nothing }
     }
 
@@ -287,17 +286,18 @@ impl Talkers {
         self.held_count = 0;
     }
 
-    /// Says whose sound is at a proposed lag, by a sum of cross spectra of late; None where that holds nothing there. What is
-    /// farther off than `reach_us` is not in the sum at all: it only tells whether a talker is still heard where one was.
-    pub fn whose(&self, jump: &Jump, sum: &[Complex32], reach_us: f64) -> Option<Whose> {
+    /// Says whose sound of polarity `sign` is at a lag `shift_us` from the one tracked, by a sum of cross spectra of late; None where
+    /// that holds nothing there. What is farther off than `reach_us` is not in the sum at all: it only tells whether a talker is still
+    /// heard where one was.
+    pub fn whose(&self, shift_us: f64, sign: f32, sum: &[Complex32], reach_us: f64) -> Option<Whose> {
         let energy = energy(sum);
         if energy <= 0.0 {
             return None;
         }
         let mut height = 0.0;
-        if jump.shift_us.abs() < reach_us {
-            self.band.phasors(jump.shift_us, |k, p| height += (sum[k] * p).re);
-            height *= jump.sign / (0.5 * energy).sqrt();
+        if shift_us.abs() < reach_us {
+            self.band.phasors(shift_us, |k, p| height += (sum[k] * p).re);
+            height *= sign / (0.5 * energy).sqrt();
             if height < LEAST_HEIGHT {
                 return None;
             }

@@ -116,17 +116,16 @@ fn a_proposal_is_told_by_whose_sound_it_is() {
     for (place, lag_us, whose) in [(1, -8000.0, Whose::Known(1)), (2, 0.0, Whose::Same), (3, 3000.0, Whose::New)] {
         let mut sum = room.hear_at(lag_us, place, SHARE);
         (0..7).for_each(|_| add(&mut sum, &room.hear_at(lag_us, place, SHARE)));
-        let jump = |shift_us| Jump { shift_us, sign: 1.0, reason: crate::jumps::Reason::Short };
-        assert_eq!(talkers.whose(&jump(lag_us), &sum, REACH_US), Some(whose), "{place}");
-        assert_eq!(talkers.whose(&jump(lag_us + 5000.0), &sum, REACH_US), None, "nothing is there of {place}");
+        assert_eq!(talkers.whose(lag_us, 1.0, &sum, REACH_US), Some(whose), "{place}");
+        assert_eq!(talkers.whose(lag_us + 5000.0, 1.0, &sum, REACH_US), None, "nothing is there of {place}");
     }
     // Beyond the reach of a frame: the talker is still heard, or not.
-    let far = Jump { shift_us: 450_000.0, sign: 1.0, reason: crate::jumps::Reason::Far };
+    let far_us = 450_000.0;
     let mut sum = room.hear(2, SHARE);
     (0..7).for_each(|_| add(&mut sum, &room.hear(2, SHARE)));
-    assert_eq!(talkers.whose(&far, &sum, REACH_US), Some(Whose::Same));
-    assert_eq!(talkers.whose(&far, &room.hear(2, 0.0), REACH_US), Some(Whose::New));
-    assert_eq!(talkers.whose(&far, &vec![Complex32::default(); sum.len()], REACH_US), None);
+    assert_eq!(talkers.whose(far_us, 1.0, &sum, REACH_US), Some(Whose::Same));
+    assert_eq!(talkers.whose(far_us, 1.0, &room.hear(2, 0.0), REACH_US), Some(Whose::New));
+    assert_eq!(talkers.whose(far_us, 1.0, &vec![Complex32::default(); sum.len()], REACH_US), None);
     talkers.realign(4000.0);
     assert!(talkers.voice().realigned);
     assert!((talkers.lag_us_of(1) + 12_000.0).abs() < 1e-6, "{}", talkers.lag_us_of(1));

@@ -1,0 +1,185 @@
+//! What breaks in the streams do to the lag: frames lost, silence in between, frames moved to keep pace, all at once.
+
+use driftmerge::rig::scene::{Place, Scene, Signal, noise, true_lag_s};
+use driftmerge::rig::voice;
+use driftmerge_dsp::{Controls, Engine, Snapshot, State};
+
+const RATE_HZ: f64 = 16_000.0;
+const BLOCK: usize = 128;
+const BLOCKS_PER_S: usize = RATE_HZ as usize / BLOCK;
+const PERIOD_S: f64 = 50.0;
+const LAG_S: f64 = 0.012;
+
+/// Numbers from 0 to 1, the same in every run.
+struct Random(u64);
+
+impl Random {
+    fn unit(&mut self) -> f64 {
+        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (self.0 >> 33) as f64 / (1u64 << 31) as f64
+    }
+
+    /// Up to `most`; small numbers are more frequent.
+    fn up_to(&mut self, most: f64) -> usize {
+        (self.unit() * self.unit() * most) as usize
+    }
+}
+
+/// A pitched voice, which correlates with itself a period later and, the other way round, half a formant's period later.
+struct Streams {
+    scene: Scene,
+    places: [Place; 2],
+    a: Vec<f32>,
+    b: Vec<f32>,
+}
+
+impl Streams {
+    fn new() -> Self {
+        let place = |clock_ppm, delay_s, seed| Place {
+            clock_ppm,
+            delay_s,
+            gain: 1.0,
+            own: noise(seed, PERIOD_S, RATE_HZ, 0.04),
+        };
+        let places = [place(-50.0, 0.0, 11), place(50.0, LAG_S, 12)];
+        let scene = Scene { rate_hz: RATE_HZ, sound: Signal::new(voice::speak(7, PERIOD_S, RATE_HZ, 0.1)) };
+        let record = |place: &Place| {
+            let frame = |n| {
+                let (sound, own) = scene.parts(place, n);
+                sound + own
+            };
+            (0..200 * RATE_HZ as u64).map(frame).collect()
+        };
+        let [a, b] = [&places[0], &places[1]].map(record);
+        Self { scene, places, a, b }
+    }
+}
+
+/// An engine and how far both streams have been played to it.
+struct Player<'a> {
+    streams: &'a Streams,
+    engine: Engine,
+    controls: Controls,
+    next: [usize; 2],
+}
+
+impl<'a> Player<'a> {
+    fn new(streams: &'a Streams, start: usize) -> Self {
+        let controls = Controls { delay_ms: 60.0, ..Controls::default() };
+        let engine = Engine::new(RATE_HZ, &controls).expect("the rate is in range");
+        Self { streams, engine, controls, next: [start, start] }
+    }
+
+    /// Plays a block; `silent`: that one is replaced by silence.
+    fn play(&mut self, silent: [bool; 2]) {
+        let [a, b] = self.next.map(|at| at..at + BLOCK);
+        let zeros = [0.0; BLOCK];
+        let a = if silent[0] { &zeros[..] } else { &self.streams.a[a] };
+        let b = if silent[1] { &zeros[..] } else { &self.streams.b[b] };
+        self.engine.process(a, b, &mut [0.0; BLOCK]);
+        self.next = self.next.map(|at| at + BLOCK);
+    }
+
+    /// Plays a block after `frames` of B were left out (positive) or stand in for sound (negative), and the engine was told.
+    fn play_moved(&mut self, frames: i32) {
+        self.controls.lag_trim_frames += frames;
+        self.engine.set_controls(&self.controls);
+        if frames < 0 {
+            self.play_late(frames.unsigned_abs() as usize);
+        } else {
+            self.next[1] += frames as usize;
+            self.play([false; 2]);
+        }
+    }
+
+    /// Plays a block that begins with `frames` of silence in B.
+    fn play_late(&mut self, frames: usize) {
+        let mut late = [0.0; BLOCK];
+        late[frames..].copy_from_slice(&self.streams.b[self.next[1]..][..BLOCK - frames]);
+        self.engine.process(&self.streams.a[self.next[0]..][..BLOCK], &late, &mut [0.0; BLOCK]);
+        self.next[0] += BLOCK;
+        self.next[1] += BLOCK - frames;
+    }
+
+    /// Lag told against the true one, us; None without a lock.
+    fn error_us(&self) -> Option<f64> {
+        let status = self.engine.status();
+        let [a, b] = self.next.map(|at| at as f64 / RATE_HZ);
+        let Streams { scene, places, .. } = self.streams;
+        let truth_s = true_lag_s(scene, &places[0], &places[1], self.next[0] as u64) + a - b;
+        (status.state != State::Searching).then_some(status.lag_ms * 1e3 - truth_s * 1e6)
+    }
+
+    /// Plays `seconds`, block by block by `play`; gives the largest error while locked from `from_s` on, us.
+    fn largest_error_us(&mut self, seconds: usize, from_s: usize, mut play: impl FnMut(&mut Self, usize)) -> f64 {
+        let mut largest_us = 0.0f64;
+        for block in 0..seconds * BLOCKS_PER_S {
+            play(self, block);
+            if block > from_s * BLOCKS_PER_S {
+                largest_us = largest_us.max(self.error_us().map_or(0.0, f64::abs));
+            }
+        }
+        largest_us
+    }
+}
+
+/// Plays 8 s and gives what is known then.
+fn learn(player: &mut Player) -> Snapshot {
+    (0..8 * BLOCKS_PER_S).for_each(|_| player.play([false; 2]));
+    player.engine.snapshot().expect("8 s of speech give a lock")
+}
+
+/// As a loader meets them: both are gone for a while or one is silent, B is up to 2 ms off afterwards, what is known goes for
+/// restored, once or block by block, silence takes the place of a part of B, and B is moved by up to 30 frames to keep pace.
+#[test]
+fn after_120_breaks_of_all_kinds_the_lag_is_right_to_30_us_within_4_s() {
+    let streams = Streams::new();
+    let mut random = Random(1);
+    let mut wrong = Vec::new();
+    for number in 0..120 {
+        let mut player = Player::new(&streams, (random.unit() * 170.0 * RATE_HZ) as usize);
+        let known = learn(&mut player);
+        let silent = [random.unit() < 0.5, random.unit() < 0.5];
+        (0..random.up_to(250.0)).for_each(|_| player.play(silent));
+        let lost = (random.unit() * 2.0 * RATE_HZ) as usize;
+        let off = ((random.unit() - 0.5) * 0.004 * RATE_HZ) as i64;
+        player.next = [player.next[0] + lost, player.next[1] + lost].map(|at| at % (170 * RATE_HZ as usize));
+        player.next[1] = (player.next[1] as i64 + off).max(0) as usize;
+        let known = player.engine.snapshot().unwrap_or(known);
+        let mut owed = ((random.unit() - 0.5) * 60.0) as i32;
+        let (paced_from, late_at) = (random.up_to(200.0), random.up_to(120.0));
+        let late = if random.unit() < 0.3 { (random.unit() * BLOCK as f64) as usize } else { 0 };
+        let doubts = if random.unit() < 0.5 { 1 } else { (random.unit() * 100.0) as usize };
+        let largest_us = player.largest_error_us(10, 4, |player, block| {
+            if block < doubts {
+                player.engine.restore(&known).expect("it is this engine's");
+            }
+            if block == late_at {
+                player.play_late(late);
+            } else if block >= paced_from && owed != 0 {
+                player.play_moved(owed.signum());
+                owed -= owed.signum();
+            } else {
+                player.play([false; 2]);
+            }
+        });
+        if largest_us > 30.0 {
+            wrong.push((number, largest_us));
+        }
+    }
+    assert!(wrong.is_empty(), "after these breaks the lag was wrong by so many us: {wrong:?}");
+}
+
+#[test]
+fn a_lag_80_us_beside_taken_for_one_of_opposite_polarity_is_put_right_within_4_s() {
+    let streams = Streams::new();
+    for (start_s, beside_s) in [(0.0, 80e-6), (7.0, -80e-6), (31.0, 85e-6), (44.0, -90e-6)] {
+        let mut player = Player::new(&streams, (start_s * RATE_HZ) as usize);
+        let known = learn(&mut player);
+        let wrong = Snapshot { lag_s: known.lag_s + beside_s, polarity: -known.polarity, ..known };
+        player.engine.restore(&wrong).expect("it is this engine's");
+        let largest_us = player.largest_error_us(8, 4, |player, _| player.play([false; 2]));
+        assert_eq!(player.engine.status().polarity, 1, "{start_s} s");
+        assert!(largest_us < 20.0, "{start_s} s: {largest_us} us");
+    }
+}
