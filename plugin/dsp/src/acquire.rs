@@ -15,14 +15,17 @@ pub struct Candidate {
     pub sure: bool,
     /// A clear peak.
     pub clear: bool,
-    /// Wins among the last ten blocks.
+    /// Wins among the last [`KEPT`] blocks.
     pub votes: usize,
 }
+
+/// Winners remembered, of a block each 64 ms.
+pub const KEPT: usize = 20;
 
 /// The last winners: time (s) and lag (us).
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Votes {
-    cast: [(f64, f64); 10],
+    cast: [(f64, f64); KEPT],
     count: usize,
 }
 
@@ -38,14 +41,14 @@ impl Votes {
     pub fn take(&mut self, time_s: f64, finding: &Finding, trim_us: f64) -> Option<Candidate> {
         let Finding::Search { best, ratio, drift } = finding else { return None };
         let lag_us = best.lag_us + trim_us;
-        self.cast[self.count % self.cast.len()] = (time_s, lag_us);
+        self.cast[self.count % KEPT] = (time_s, lag_us);
         self.count += 1;
         let drift_ppm = DRIFTS_PPM[*drift];
         let near = |&&(t, lag): &&(f64, f64)| (lag + drift_ppm * (time_s - t) - lag_us).abs() < SAME_US;
-        let votes = self.cast[..self.count.min(self.cast.len())].iter().filter(near).count();
+        let votes = self.cast[..self.count.min(KEPT)].iter().filter(near).count();
         let sure = best.z > 9.0 && *ratio > 1.35 && votes >= 2;
-        let likely = best.z > 6.0 && (*ratio > 1.2 && votes >= 3 || *ratio > 1.1 && votes >= 6);
-        let persistent = best.z > 5.0 && votes >= 8;
+        let likely = best.z > 6.0 && (*ratio > 1.2 && votes >= 5 || *ratio > 1.1 && votes >= 11);
+        let persistent = best.z > 5.0 && votes >= 15;
         (sure || likely || persistent).then_some(Candidate {
             lag_us,
             sign: best.sign,

@@ -4,8 +4,9 @@
 //! search over drift watches for a server's steps of the rate, and the filter takes the measurement.
 
 use crate::follow::{EDGE, Follower, Stage, Times};
-use crate::measure::{measure, peaks};
+use crate::measure::{Measurement, measure, peaks};
 use crate::pull_in::{Best, Grid};
+use crate::sums::Sums;
 use realfft::num_complex::Complex32;
 
 /// Observations of an interval: 128 ms while pulling in, then 256 ms.
@@ -17,11 +18,14 @@ const LONGEST_INTERVAL: u32 = 64;
 const GATE: f64 = 5.0;
 /// Measurement noise that is always there, us^2.
 const FLOOR_US2: f64 = 1.0;
-/// Measurements below this height, or less sure than this, wait for more sound.
-const WEAKEST_Z: f64 = 4.0;
+/// Measurements of less evidence than this, or less sure than this, wait for more sound.
+const LEAST_EVIDENCE: f64 = 5.6;
 const LARGEST_VARIANCE: f64 = 300.0 * 300.0;
-/// Another peak this near to the one tracked, and clearly higher, is the right one, us.
+/// Another peak this near to the one tracked, us, and so many times as high is the right one, if its evidence is this: where
+/// there is a peak at the lag tracked, and where there is none.
 const SIDE_PEAK_US: f64 = 190.0;
+const SIDE_PEAK_RATIO: f64 = 1.15;
+const SIDE_PEAK_EVIDENCE: (f64, f64) = (9.0, 6.0);
 /// The pull-in looks back this far at least and at most, s.
 const PULL_IN_SPAN_S: (f64, f64) = (0.4, 4.0);
 /// Drifts tried on each side, fewest and most: over a short span two steps reach 550 ppm, and more would only find what a break
@@ -32,8 +36,11 @@ const WIDE_SPAN_S: f64 = 1.6;
 const WIDE_SIDE: i32 = 2;
 const WIDE_STEP_PPM: f64 = 45.0;
 
-/// A lag is distinct if its peak is this much higher than any other.
-const DISTINCT: f32 = 1.25;
+/// How much an interval says for a lag measured in it, in standard deviations of what unrelated sounds would give.
+/// Against the sum's own energy a reverberant sound never gets far, for its reflections are as lasting as the peak.
+fn evidence(m: &Measurement, sums: &Sums) -> f64 {
+    m.real / f64::from(sums.interval_energy).max(1e-30).sqrt()
+}
 
 impl Follower {
     /// Does the next step of a measurement.
@@ -108,9 +115,9 @@ impl Follower {
             // The sum over the longest time, as it is aligned now.
             self.observer.correlation(&self.sums.long, &mut self.correlation);
             let p = peaks(&self.correlation, f32::abs, 1.0, self.rate_hz, EDGE);
-            lock.judge(best, self.confidence, p.here > DISTINCT * p.elsewhere);
+            lock.judge(best, self.confidence, p.here / p.elsewhere.max(1e-9));
         }
-        if lock.is_strong(best) {
+        if lock.is_corrected_by(best) {
             let moved_us = lock.pull_in(best, self.pull_in.grid());
             self.rotate(moved_us);
         }
@@ -127,7 +134,8 @@ impl Follower {
         let side_us = at as f64 * 1e6 / self.rate_hz;
         if side_us.abs() > 60.0 {
             let other = measure(&self.observer.band(), &self.sums.interval, lock.sign, side_us);
-            if other.z > 8.0 && other.z > 1.15 * measured.z {
+            let least = if measured.real > 0.0 { SIDE_PEAK_EVIDENCE.0 } else { SIDE_PEAK_EVIDENCE.1 };
+            if evidence(&other, &self.sums) > least && other.real > SIDE_PEAK_RATIO * measured.real {
                 *measured = other;
             }
         }
@@ -164,7 +172,7 @@ impl Follower {
     fn update(&mut self) {
         let (Some(lock), Some(m)) = (&mut self.lock, self.measured.take()) else { return self.end(true) };
         let correlation = m.real / f64::from(self.sums.interval_weight);
-        if m.z < WEAKEST_Z || m.variance > LARGEST_VARIANCE || correlation < self.threshold {
+        if evidence(&m, &self.sums) < LEAST_EVIDENCE || m.variance > LARGEST_VARIANCE || correlation < self.threshold {
             return self.end(false);
         }
         let time_s = self.interval.mean_s();

@@ -16,6 +16,10 @@ use realfft::num_complex::Complex32;
 
 /// Frames of a block at the correlator's rate: 128 ms at 8 kHz.
 pub const BLOCK: usize = 1024;
+/// A block begins every half of one.
+pub const OVERLAP: usize = 2;
+/// Frames from one block to the next.
+pub const HOP: usize = BLOCK / OVERLAP;
 /// Drifts tried while searching, ppm.
 pub const DRIFTS_PPM: [f64; 7] = [-300.0, -200.0, -100.0, 0.0, 100.0, 200.0, 300.0];
 /// Lowest and highest frequency used, Hz.
@@ -121,16 +125,16 @@ impl Correlator {
         let band = Band::new(rate_hz, 2 * BLOCK, BAND_HZ.0, BAND_HZ.1);
         let max_side = (max_lag_s * rate_hz / BLOCK as f64).ceil() as usize;
         let bins = BLOCK + 1;
-        let block_s = BLOCK as f64 / rate_hz;
+        let hop_s = HOP as f64 / rate_hz;
         Self {
             rate_hz,
             band,
             transform: Transform::new(2 * BLOCK),
-            noise: [Noise::new(bins, NOISE_BLOCKS), Noise::new(bins, NOISE_BLOCKS)],
-            reverberation: [Reverberation::new(bins, block_s, 1), Reverberation::new(bins, block_s, 1)],
+            noise: [0, 1].map(|_| Noise::new(bins, NOISE_BLOCKS * OVERLAP as f32)),
+            reverberation: [0, 1].map(|_| Reverberation::new(bins, hop_s, OVERLAP)),
             power: vec![0.0; bins],
             frames: vec![0.0; 2 * BLOCK],
-            spectra: [vec![band.zeros(); max_side + 1], vec![band.zeros(); max_side + 1]],
+            spectra: [0, 1].map(|_| vec![band.zeros(); OVERLAP * max_side + 1]),
             newest: 0,
             blocks: 0,
             side: max_side,
@@ -196,20 +200,20 @@ impl Correlator {
             _ => {}
         }
         self.aim = aim;
-        let decay = (-(BLOCK as f64) / self.rate_hz / memory_s).exp() as f32;
+        let decay = (-(HOP as f64) / self.rate_hz / memory_s).exp() as f32;
         self.keep = decay * self.remains;
         self.keep_energy = decay * self.remains * self.remains;
         self.remains = 1.0;
         let moved_us = moved_frames as f64 / self.rate_hz * 1e6;
-        let block_s = BLOCK as f64 / self.rate_hz;
+        let hop_s = HOP as f64 / self.rate_hz;
         let drifts: &[f64] = match &aim {
             Aim::Search => &DRIFTS_PPM,
             Aim::Watch { drift_ppm, .. } => std::slice::from_ref(drift_ppm),
         };
         for (turn, drift) in self.turns.iter_mut().zip(drifts) {
-            self.band.phasors(moved_us - drift * block_s, |k, p| turn[k] = p * self.keep);
+            self.band.phasors(moved_us - drift * hop_s, |k, p| turn[k] = p * self.keep);
         }
-        self.newest = (self.newest + 1) % (self.max_side + 1);
+        self.newest = (self.newest + 1) % self.spectra[0].len();
         self.best = None;
         self.stage = Stage::SpectrumA;
     }
@@ -241,7 +245,7 @@ impl Correlator {
             Stage::Invert(drift, part) => {
                 let range = part * BLOCK..(part + 1) * BLOCK;
                 self.transform.inverse(self.band.first, &self.sums[drift][part], &mut self.frames);
-                let scale = 1.0 / (2.0 * self.energy[part] + 1e-9).sqrt();
+                let scale = 1.0 / (2.0 * OVERLAP as f32 * self.energy[part] + 1e-9).sqrt();
                 for (r, f) in self.correlation[range].iter_mut().zip(&self.frames) {
                     *r = f * scale;
                 }
@@ -285,10 +289,12 @@ impl Correlator {
         // Lag m >= 0: the newest block of B against the block of A that is m + 1 older (B's window starts a block
         // early); lag m < 0: the newest block of A against an older one of B.
         let (age_a, age_b) = if lag_blocks >= 0 { (lag_blocks + 1, 0) } else { (0, -lag_blocks - 1) };
-        let known = (age_a.max(age_b) as usize) < self.blocks;
+        let [age_a, age_b] = [age_a, age_b].map(|blocks| blocks as usize * OVERLAP);
+        let known = age_a.max(age_b) < self.blocks;
         let mut energy = 0.0;
         if known {
-            let slot = |age: i64| (self.newest + self.max_side + 1 - age as usize) % (self.max_side + 1);
+            let slots = self.spectra[0].len();
+            let slot = |age: usize| (self.newest + slots - age) % slots;
             let (fa, fb) = (&self.spectra[0][slot(age_a)], &self.spectra[1][slot(age_b)]);
             for (x, (a, b)) in self.cross.iter_mut().zip(fa.iter().zip(fb)) {
                 *x = a.conj() * b;

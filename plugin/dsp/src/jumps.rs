@@ -107,7 +107,7 @@ impl Watch {
     pub fn far(&mut self, here: f32, elsewhere: &Peak, shift_us: f64, trusted: bool) -> Option<Jump> {
         let (least, ratio) = if trusted { (7.5, 1.5) } else { (6.0, 1.12) };
         if elsewhere.z > least && elsewhere.z > ratio * here {
-            if self.far.again(shift_us, 400.0) >= 4 {
+            if self.far.again(shift_us, 400.0) >= 7 {
                 return Some(Jump { shift_us, reason: Reason::Far });
             }
         } else {

@@ -1,5 +1,6 @@
 //! Sums of cross spectra over several lengths of time, all turned on with every correction of the lag.
 
+use crate::measure::energy;
 use crate::spectrum::Band;
 use realfft::num_complex::Complex32;
 
@@ -24,6 +25,8 @@ pub struct Sums {
     pub long: Vec<Complex32>,
     /// Weights that went into `interval` and `middle`.
     pub interval_weight: f32,
+    /// Sum of |.|^2 of the observations in `interval`, each by itself.
+    pub interval_energy: f32,
     /// See `interval_weight`.
     pub middle_weight: f32,
     decay: [f32; 3],
@@ -41,6 +44,7 @@ impl Sums {
             middle: band.zeros(),
             long: band.zeros(),
             interval_weight: 0.0,
+            interval_energy: 0.0,
             middle_weight: 0.0,
             decay: [0.0; 3],
         };
@@ -65,6 +69,7 @@ impl Sums {
             self.long[k] = self.long[k] * l + x;
         }
         self.interval_weight += weight;
+        self.interval_energy += energy(cross);
         self.middle_weight = self.middle_weight * m + weight;
     }
 
@@ -84,6 +89,7 @@ impl Sums {
     pub fn clear_interval(&mut self) {
         self.interval.fill(Complex32::default());
         self.interval_weight = 0.0;
+        self.interval_energy = 0.0;
     }
 
     /// Forgets all.

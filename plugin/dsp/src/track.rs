@@ -6,7 +6,7 @@
 //! Lags are those of B's own timeline (see [`crate::streams`]), in us; times are seconds on B's clock.
 
 use crate::acquire::{Candidate, Votes};
-use crate::correlate::{Aim, BLOCK, Correlator, Finding};
+use crate::correlate::{Aim, BLOCK, Correlator, Finding, HOP};
 use crate::follow::Follower;
 use crate::jumps::Reason;
 use crate::kalman::LagFilter;
@@ -123,7 +123,7 @@ impl Tracker {
             return;
         }
         let count = streams.a.fine.count();
-        if count % (BLOCK * streams.rates.coarse_factor) as i64 == 0 {
+        if count % (HOP * streams.rates.coarse_factor) as i64 == 0 {
             while self.correlator.is_busy() {
                 self.correlate(streams);
             }
