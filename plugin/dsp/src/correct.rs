@@ -18,6 +18,9 @@ const LONGEST_INTERVAL: u32 = 64;
 const GATE: f64 = 5.0;
 /// Measurement noise that is always there, us^2.
 const FLOOR_US2: f64 = 1.0;
+/// Below this height over the sum's own energy, reflections bend the peak, the same way for seconds: the variance, which takes
+/// measurements for independent, counts for more by the square of what is missing, standard deviations.
+const REVERBERANT_Z: f64 = 8.0;
 /// Measurements of less evidence than this, or less sure than this, wait for more sound.
 const LEAST_EVIDENCE: f64 = 5.6;
 const LARGEST_VARIANCE: f64 = 300.0 * 300.0;
@@ -177,7 +180,8 @@ impl Follower {
         }
         let time_s = self.interval.mean_s();
         let before_us = lock.filter.lag_us(time_s);
-        let (lag_us, variance) = (before_us + m.error_us, m.variance + FLOOR_US2);
+        let lasting = (REVERBERANT_Z / m.z.max(1.0)).max(1.0).powi(2);
+        let (lag_us, variance) = (before_us + m.error_us, m.variance * lasting + FLOOR_US2);
         lock.filter.advance(time_s);
         let update = lock.filter.update(lag_us, variance, Some(GATE));
         if update.used {
