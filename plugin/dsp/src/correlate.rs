@@ -155,9 +155,9 @@ impl Correlator {
         }
     }
 
-    /// Steps that the largest job takes.
-    pub fn steps_per_block(&self) -> usize {
-        2 + 2 * self.max_side + DRIFTS_PPM.len() * (2 * self.max_side + 1)
+    /// Steps that the block at work takes.
+    pub fn steps(&self) -> usize {
+        2 + 2 * self.side + self.drifts() * (2 * self.side + 1)
     }
 
     /// Forgets all sounds.

@@ -22,6 +22,8 @@ const SAME_LAG_US: f64 = 1000.0;
 const FOUND_AGE_S: f64 = 0.3;
 const FOUND_SD_US: f64 = 150.0;
 const FOUND_DRIFT_SD_PPM: f64 = 300.0;
+/// A block is correlated in this share of the time until the next one, 24 ms: a finding is not to be old.
+const CORRELATING: (usize, usize) = (3, 8);
 /// Steps of a hop's work at most: three for the frame, four to watch for jumps, two to measure and a search over 29
 /// drifts.
 const STEPS_PER_HOP: usize = 80;
@@ -50,6 +52,7 @@ pub struct Tracker {
     block_trim_us: f64,
     /// The first frame of A that the correlator may use.
     first_block: i64,
+    /// Steps of the follower and of the correlator in each quantum.
     steps: [usize; 2],
 }
 
@@ -60,8 +63,7 @@ impl Tracker {
         let correlator = Correlator::new(rates.coarse_hz, 1.0);
         let follower = Follower::new(streams);
         let hop_quanta = follower.hop() / QUANTUM;
-        let block_quanta = BLOCK * rates.coarse_factor / QUANTUM;
-        let steps = [STEPS_PER_HOP.div_ceil(hop_quanta), correlator.steps_per_block().div_ceil(block_quanta / 4)];
+        let steps = [STEPS_PER_HOP.div_ceil(hop_quanta), 0];
         let mut tracker = Self {
             correlator,
             follower,
@@ -165,6 +167,8 @@ impl Tracker {
             _ => (Aim::Search, SEARCH_MEMORY_S),
         };
         self.correlator.begin(aim, start, start + trim, moved, memory_s * self.settings.memory.clamp(0.5, 2.0));
+        let quanta = HOP * streams.rates.coarse_factor / QUANTUM;
+        self.steps[1] = self.correlator.steps().div_ceil(quanta * CORRELATING.0 / CORRELATING.1);
     }
 
     /// Now, on B's clock.
