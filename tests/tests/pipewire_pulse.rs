@@ -89,12 +89,11 @@ fn microphones_are_let_go_while_nobody_records_and_merged_from_the_first_second_
         // As on PulseAudio: until the lag is measured again, one is heard alone.
         let apart = |w: &&Window| w.a.score > 8.0 && w.b.score > 8.0 && (0.3e-3..10e-3).contains(&w.error_s.abs());
         assert_eq!(windows.iter().filter(apart).count(), 0, "{}\n{}", show(&windows), running.said());
-        // After some wakes they stand 80 us apart for seconds, which is not understood.
         let aligned = |windows: &[Window]| {
-            windows.iter().filter(|w| w.both() && w.error_s.abs() < 150e-6).count() as f64 / windows.len() as f64
+            windows.iter().filter(|w| w.both() && w.error_s.abs() < 50e-6).count() as f64 / windows.len() as f64
         };
         println!(
-            "within 150 us: {:.2} of the second second, {:.2} after",
+            "within 50 us: {:.2} of the second second, {:.2} after",
             aligned(&windows[4..8]),
             aligned(&windows[8..])
         );

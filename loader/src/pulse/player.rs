@@ -4,7 +4,8 @@
 //! them grows or shrinks with the difference. The server resamples the stream; its rate is moved by a few hertz so that
 //! what waits stays near its target. That changes the speed of the merged sound by some parts in 100 000 and touches
 //! neither microphone against the other. A surplus that no few hertz can mend (after a stall) is thrown away at once. At the
-//! start, when nobody minds, what is too much is thrown away and what is too little is filled up with silence.
+//! start what is too much is thrown away and what is too little is filled up with silence, but the longer it has played, the
+//! more is left to the rate, for somebody may be recording.
 
 use super::connection::{Connection, PulseError};
 use super::question::Question;
@@ -36,10 +37,9 @@ const HELD_PER_S2: f64 = RATE_PER_S * RATE_PER_S / 4.0;
 const RATE_LIMIT: f64 = 0.001;
 /// A surplus beyond this, s, is thrown away.
 const SURPLUS_LIMIT_S: f64 = 0.03;
-/// So many of the first means are the start, in which nothing is left to the rate that is further off than this, s: 30 ms
-/// would keep it at its limit for half a minute.
-const START_MEANS: u32 = 5;
-const START_LIMIT_S: f64 = 0.008;
+/// At the start nothing is left to the rate that is further off than this in one of the first means, s: 30 ms would keep it
+/// at its limit for half a minute. After 2 s it is heard: a cut is worse than some seconds at another rate.
+const START_LIMITS_S: [f64; 5] = [0.008, 0.008, 0.016, 0.016, 0.016];
 
 /// A stream that plays.
 pub struct Player {
@@ -53,7 +53,7 @@ pub struct Player {
     answers: u32,
     /// Sum of the answers since the last mean, s.
     sum_s: f64,
-    means: u32,
+    means: usize,
     waiting_s: Option<f64>,
     /// Share by which the rate is moved for the difference of the clocks.
     held: f64,
@@ -185,10 +185,10 @@ impl Player {
     fn steer(&mut self) {
         let mean_s = std::mem::take(&mut self.sum_s) / f64::from(ANSWERS);
         let excess_s = mean_s - self.target_s;
-        let start = self.means < START_MEANS;
+        let start_limit_s = START_LIMITS_S.get(self.means).copied();
         self.means = self.means.saturating_add(1);
-        let limit_s = if start { START_LIMIT_S } else { SURPLUS_LIMIT_S };
-        if excess_s > limit_s || (start && excess_s < -limit_s) {
+        let too_little = start_limit_s.is_some_and(|limit_s| excess_s < -limit_s);
+        if too_little || excess_s > start_limit_s.unwrap_or(SURPLUS_LIMIT_S) {
             let frames = (excess_s.abs() * f64::from(self.rate_hz)) as usize;
             *(if excess_s > 0.0 { &mut self.surplus_frames } else { &mut self.missing_frames }) = frames;
             self.waiting_s = None;
