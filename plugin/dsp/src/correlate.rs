@@ -16,7 +16,8 @@ use realfft::num_complex::Complex32;
 
 /// Frames of a block at the correlator's rate: 128 ms at 8 kHz.
 pub const BLOCK: usize = 1024;
-/// A block begins every half of one.
+/// Blocks that hold a frame: a new one begins every half block. Neighbours share half of their noise, which makes its power in
+/// the sums so many times what it is in independent blocks.
 pub const OVERLAP: usize = 2;
 /// Frames from one block to the next.
 pub const HOP: usize = BLOCK / OVERLAP;
