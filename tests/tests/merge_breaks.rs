@@ -1,5 +1,6 @@
 //! What breaks in the streams do to the lag: frames lost, silence in between, frames moved to keep pace, all at once.
 
+use driftmerge::rig::random::Random;
 use driftmerge::rig::scene::{Place, Scene, Signal, noise, true_lag_s};
 use driftmerge::rig::voice;
 use driftmerge_dsp::{Controls, Engine, Snapshot, State};
@@ -10,19 +11,9 @@ const BLOCKS_PER_S: usize = RATE_HZ as usize / BLOCK;
 const PERIOD_S: f64 = 50.0;
 const LAG_S: f64 = 0.012;
 
-/// Numbers from 0 to 1, the same in every run.
-struct Random(u64);
-
-impl Random {
-    fn unit(&mut self) -> f64 {
-        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        (self.0 >> 33) as f64 / (1u64 << 31) as f64
-    }
-
-    /// Up to `most`; small numbers are more frequent.
-    fn up_to(&mut self, most: f64) -> usize {
-        (self.unit() * self.unit() * most) as usize
-    }
+/// A number up to `most`; small ones are more frequent.
+fn up_to(most: f64, random: &mut Random) -> usize {
+    (random.unit() * random.unit() * most) as usize
 }
 
 /// A pitched voice, which correlates with itself a period later and, the other way round, half a formant's period later.
@@ -134,20 +125,20 @@ fn learn(player: &mut Player) -> Snapshot {
 #[test]
 fn after_120_breaks_of_all_kinds_the_lag_is_right_to_30_us_within_4_s() {
     let streams = Streams::new();
-    let mut random = Random(1);
+    let mut random = Random::new(1);
     let mut wrong = Vec::new();
     for number in 0..120 {
         let mut player = Player::new(&streams, (random.unit() * 170.0 * RATE_HZ) as usize);
         let known = learn(&mut player);
         let silent = [random.unit() < 0.5, random.unit() < 0.5];
-        (0..random.up_to(250.0)).for_each(|_| player.play(silent));
+        (0..up_to(250.0, &mut random)).for_each(|_| player.play(silent));
         let lost = (random.unit() * 2.0 * RATE_HZ) as usize;
         let off = ((random.unit() - 0.5) * 0.004 * RATE_HZ) as i64;
         player.next = [player.next[0] + lost, player.next[1] + lost].map(|at| at % (170 * RATE_HZ as usize));
         player.next[1] = (player.next[1] as i64 + off).max(0) as usize;
         let known = player.engine.snapshot().unwrap_or(known);
         let mut owed = ((random.unit() - 0.5) * 60.0) as i32;
-        let (paced_from, late_at) = (random.up_to(200.0), random.up_to(120.0));
+        let (paced_from, late_at) = (up_to(200.0, &mut random), up_to(120.0, &mut random));
         let late = if random.unit() < 0.3 { (random.unit() * BLOCK as f64) as usize } else { 0 };
         let doubts = if random.unit() < 0.5 { 1 } else { (random.unit() * 100.0) as usize };
         let largest_us = player.largest_error_us(10, 4, |player, block| {

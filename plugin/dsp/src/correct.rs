@@ -4,6 +4,7 @@
 //! search over drift watches for a server's steps of the rate, and the filter takes the measurement.
 
 use crate::follow::{EDGE, Follower, Stage, Times};
+use crate::lock::Lock;
 use crate::measure::{Measurement, measure, peaks};
 use crate::pull_in::{Best, Grid};
 use crate::sums::Sums;
@@ -128,18 +129,14 @@ impl Follower {
     }
 
     fn side_peak(&mut self) {
-        let (Some(lock), Some(measured)) = (&self.lock, &mut self.measured) else { return };
+        let (Some(Lock { sign, .. }), Some(measured)) = (self.lock, self.measured) else { return };
         self.observer.correlation(&self.sums.interval, &mut self.correlation);
-        let reach = (SIDE_PEAK_US * 1e-6 * self.rate_hz).ceil() as i64;
-        let len = self.correlation.len() as i64;
-        let height = |k: i64| self.correlation[k.rem_euclid(len) as usize] * lock.sign;
-        let at = (-reach..=reach).max_by(|&i, &j| height(i).total_cmp(&height(j))).unwrap_or(0);
-        let side_us = at as f64 * 1e6 / self.rate_hz;
+        let side_us = self.us(self.highest_near(sign, SIDE_PEAK_US).0);
         if side_us.abs() > 60.0 {
-            let other = measure(&self.observer.band(), &self.sums.interval, lock.sign, side_us);
+            let other = measure(&self.observer.band(), &self.sums.interval, sign, side_us);
             let least = if measured.real > 0.0 { SIDE_PEAK_EVIDENCE.0 } else { SIDE_PEAK_EVIDENCE.1 };
             if evidence(&other, &self.sums) > least && other.real > SIDE_PEAK_RATIO * measured.real {
-                *measured = other;
+                self.measured = Some(other);
             }
         }
         let time_s = self.interval.mean_s();

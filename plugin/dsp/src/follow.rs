@@ -63,10 +63,6 @@ pub struct Follower {
     pub(crate) sums: Sums,
     pub(crate) watch: Watch,
     pub(crate) talkers: Talkers,
-    /// How often in a row the direct sound was found elsewhere, and where, us from the lag tracked.
-    pub(crate) direct: (u32, f64),
-    /// How often in a row the other polarity was the higher one.
-    pub(crate) other_polarity: u32,
     pub(crate) lock: Option<Lock>,
     pub(crate) stage: Stage,
     pub(crate) rate_hz: f64,
@@ -106,8 +102,6 @@ impl Follower {
             sums: Sums::new(band, hop_s),
             watch: Watch::default(),
             talkers: Talkers::new(band, hop_s),
-            direct: (0, 0.0),
-            other_polarity: 0,
             lock: None,
             stage: Stage::Idle,
             rate_hz: rates.fine_hz,
@@ -183,8 +177,6 @@ impl Follower {
         self.watch = Watch::default();
         self.sums.clear();
         self.talkers.clear();
-        self.direct = (0, 0.0);
-        self.other_polarity = 0;
         self.pull_in.clear();
         self.begin_interval();
         self.silent_s = 0.0;
@@ -323,6 +315,19 @@ impl Follower {
         } else {
             Stage::Measure
         }
+    }
+
+    /// Where the correlation is highest for polarity `sign` within `reach_us` of the lag tracked, frames from there; and how high.
+    pub(crate) fn highest_near(&self, sign: f32, reach_us: f64) -> (i64, f32) {
+        let reach = (reach_us * 1e-6 * self.rate_hz).ceil() as i64;
+        let len = self.correlation.len() as i64;
+        let height = |k: i64| sign * self.correlation[k.rem_euclid(len) as usize];
+        let at = (-reach..=reach).max_by(|&i, &j| height(i).total_cmp(&height(j))).unwrap_or(0);
+        (at, height(at))
+    }
+
+    pub(crate) fn us(&self, frames: i64) -> f64 {
+        frames as f64 * 1e6 / self.rate_hz
     }
 
     pub(crate) fn sign(&self) -> f32 {

@@ -57,9 +57,17 @@ impl Repeated {
     }
 }
 
+/// The direct sound is believed elsewhere where it was found so often in a row, within this, us.
+const DIRECT_TIMES: u32 = 2;
+const DIRECT_WITHIN_US: f64 = 200.0;
+/// The other polarity is believed where it was the higher one in so many looks in a row.
+const POLARITY_TIMES: u32 = 2;
+
 /// What was seen so far.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Watch {
+    direct: Repeated,
+    other_polarity: u32,
     short: Repeated,
     long: Repeated,
     far: Repeated,
@@ -67,6 +75,22 @@ pub struct Watch {
 }
 
 impl Watch {
+    /// Takes a look for the direct sound: where it is, us from the lag tracked, or None where it is tracked. Says whether it is
+    /// believed to be elsewhere.
+    pub fn direct(&mut self, shift_us: Option<f64>) -> bool {
+        let Some(shift_us) = shift_us else {
+            self.direct.clear();
+            return false;
+        };
+        self.direct.again(shift_us, DIRECT_WITHIN_US) >= DIRECT_TIMES
+    }
+
+    /// Takes a look at the polarity, and says whether the `other` one is believed.
+    pub fn polarity(&mut self, other: bool) -> bool {
+        self.other_polarity = if other { self.other_polarity + 1 } else { 0 };
+        self.other_polarity >= POLARITY_TIMES
+    }
+
     /// Looks at the short sum.
     pub fn short(&mut self, p: &Peaks) -> Option<Jump> {
         self.gone = if p.here < 3.2 { self.gone + 1 } else { 0 };

@@ -11,16 +11,13 @@ use crate::talkers::Whose;
 const STRANGER_REACH_US: f64 = 20_000.0;
 const STRANGER_Z: f32 = 6.0;
 const SAME_LAG_US: f64 = 300.0;
-/// The direct sound is believed where it is farther off than this, us, and found so often in a row, within this, us.
+/// The direct sound is elsewhere when it is farther off than this, us.
 const DIRECT_OFF_US: f64 = 400.0;
-const DIRECT_TIMES: u32 = 2;
-const DIRECT_WITHIN_US: f64 = 200.0;
 /// The polarity is wrong where a peak of the other one stands within this of the lag tracked, us, is so many times as high as the
-/// highest of the one tracked, outstanding by itself (standard deviations), and was found in so many looks in a row.
+/// highest of the one tracked, and outstanding by itself (standard deviations).
 const POLARITY_REACH_US: f64 = 2000.0;
 const OTHER_POLARITY: f64 = 1.3;
 const OTHER_POLARITY_Z: f64 = 8.0;
-const POLARITY_TIMES: u32 = 2;
 
 impl Follower {
     /// Looks for the lag of a sound that fits no print.
@@ -28,15 +25,12 @@ impl Follower {
         let sign = self.lock?.sign;
         let stranger = self.talkers.stranger();
         self.observer.correlation(stranger, &mut self.correlation);
-        let scale = sign / (2.0 * energy(stranger)).sqrt().max(1e-9);
-        let reach = (STRANGER_REACH_US * 1e-6 * self.rate_hz) as i64;
-        let len = self.correlation.len() as i64;
-        let height = |k: i64| scale * self.correlation[k.rem_euclid(len) as usize];
-        let at = (-reach..=reach).max_by(|&i, &j| height(i).total_cmp(&height(j))).unwrap_or(0);
-        if height(at) < STRANGER_Z {
+        let scale = (2.0 * energy(stranger)).sqrt().max(1e-9);
+        let (at, height) = self.highest_near(sign, STRANGER_REACH_US);
+        if height < STRANGER_Z * scale {
             return None;
         }
-        let shift_us = at as f64 * 1e6 / self.rate_hz;
+        let shift_us = self.us(at);
         if shift_us.abs() < SAME_LAG_US {
             self.talkers.adopt_stranger();
             return None;
@@ -48,41 +42,30 @@ impl Follower {
     pub(crate) fn detect_direct(&mut self) -> Option<Jump> {
         let lock = self.lock?;
         self.observer.correlation(self.talkers.print(), &mut self.correlation);
-        if let Some(shift_us) = self.other_polarity(lock.sign) {
-            self.other_polarity += 1;
-            if self.other_polarity < POLARITY_TIMES {
-                return None;
-            }
-            return self.jump(Jump { shift_us, reason: Reason::Polarity }, Whose::Same);
+        let other = self.other_polarity(lock.sign);
+        let believed = self.watch.polarity(other.is_some());
+        if let Some(shift_us) = other {
+            return if believed { self.jump(Jump { shift_us, reason: Reason::Polarity }, Whose::Same) } else { None };
         }
-        self.other_polarity = 0;
         if !self.talkers.is_looked_at() {
             return None;
         }
         let found = direct::find(&self.correlation, lock.sign, self.rate_hz, self.voice().realigned)?;
         self.talkers.set_nearness(found.nearness);
-        let shift_us = found.at as f64 * 1e6 / self.rate_hz;
-        if shift_us.abs() < DIRECT_OFF_US || lock.is_pulling_in() {
-            self.direct = (0, 0.0);
-            return None;
+        let shift_us = self.us(found.at);
+        let elsewhere = shift_us.abs() >= DIRECT_OFF_US && !lock.is_pulling_in();
+        if self.watch.direct(elsewhere.then_some(shift_us)) {
+            return self.jump(Jump { shift_us, reason: Reason::Direct }, Whose::Same);
         }
-        let again = (self.direct.1 - shift_us).abs() < DIRECT_WITHIN_US;
-        self.direct = (if again { self.direct.0 + 1 } else { 1 }, shift_us);
-        if self.direct.0 < DIRECT_TIMES {
-            return None;
-        }
-        self.jump(Jump { shift_us, reason: Reason::Direct }, Whose::Same)
+        None
     }
 
     /// Where the print, whose correlation has been made, has a higher peak of the other polarity beside the lag tracked, us.
     fn other_polarity(&self, sign: f32) -> Option<f64> {
-        let reach = (POLARITY_REACH_US * 1e-6 * self.rate_hz).ceil() as i64;
-        let len = self.correlation.len() as i64;
         let peak = |sign: f32| {
-            let height = |k: i64| sign * self.correlation[k.rem_euclid(len) as usize];
-            let at = (-reach..=reach).max_by(|&i, &j| height(i).total_cmp(&height(j))).unwrap_or(0);
             // Frames of analysis are too far apart to tell the height.
-            measure(&self.observer.band(), self.talkers.print(), sign, at as f64 * 1e6 / self.rate_hz)
+            let near_us = self.us(self.highest_near(sign, POLARITY_REACH_US).0);
+            measure(&self.observer.band(), self.talkers.print(), sign, near_us)
         };
         let (this, other) = (peak(sign), peak(-sign));
         (other.z > OTHER_POLARITY_Z && other.real > OTHER_POLARITY * this.real).then_some(other.error_us)
@@ -115,8 +98,6 @@ impl Follower {
     pub(crate) fn jump(&mut self, jump: Jump, whose: Whose) -> Option<Jump> {
         self.lock.as_mut()?.jump(&jump, self.frame_time_s);
         self.watch = Watch::default();
-        self.direct = (0, 0.0);
-        self.other_polarity = 0;
         self.pull_in.clear();
         self.begin_interval();
         if jump.reason == Reason::Far || matches!(whose, Whose::Known(_)) {
