@@ -322,18 +322,19 @@ impl Engine {
         let delay_frames = self.delay_frames - self.mixer.latency_frames() as i64;
         let largest = self.aligner.largest_lag_frames(delay_frames) + trim;
         let (mut lag_frames, mut sign, mut trusted) = (self.aligner.lag_frames(), 1.0, false);
-        if let Some(lock) = self.tracker.lock() {
-            let place = self.a.count() + self.quantum_frames as i64 - delay_frames;
-            lag_frames = lock.lag_us_at_place(place as f64 / self.rate_hz) * 1e-6 * self.rate_hz;
+        let mut voice = self.feed.voice;
+        let place_s = (self.a.count() + self.quantum_frames as i64 - delay_frames) as f64 / self.rate_hz;
+        if let Some((lock, speaking)) = self.tracker.follower().at(place_s) {
+            lag_frames = lock.lag_us_at_place(place_s) * 1e-6 * self.rate_hz;
             sign = lock.sign;
             trusted = lock.is_trusted();
+            voice = speaking;
         }
         if self.apart && !self.controls.enabled {
             (lag_frames, sign, trusted) = (trim, 1.0, false);
         }
         self.delay_too_small = trusted && lag_frames > largest;
         self.feed.aligned = trusted && !self.delay_too_small;
-        let voice = self.tracker.follower().voice();
         self.talker_quanta = self.talker_quanta.saturating_sub(1);
         if voice.number != self.feed.voice.number {
             self.talker_quanta = TALKER_QUANTA;

@@ -12,6 +12,7 @@ use crate::pull_in::PullIn;
 use crate::streams::{MAX_LAG_S, Streams};
 use crate::sums::Sums;
 use crate::talkers::{Heard, Talkers, Voice, Whose};
+use crate::turns::Turns;
 use realfft::num_complex::Complex32;
 
 /// An observation counts when its weight is at least this share of the strongest of the last seconds.
@@ -63,6 +64,7 @@ pub struct Follower {
     pub(crate) sums: Sums,
     pub(crate) watch: Watch,
     pub(crate) talkers: Talkers,
+    pub(crate) turns: Turns,
     pub(crate) lock: Option<Lock>,
     pub(crate) stage: Stage,
     pub(crate) rate_hz: f64,
@@ -102,6 +104,7 @@ impl Follower {
             sums: Sums::new(band, hop_s),
             watch: Watch::default(),
             talkers: Talkers::new(band, hop_s),
+            turns: Turns::default(),
             lock: None,
             stage: Stage::Idle,
             rate_hz: rates.fine_hz,
@@ -158,6 +161,12 @@ impl Follower {
         self.talkers.voice()
     }
 
+    /// The lock for the sound that A holds `place_s` after its start, and who speaks there.
+    pub fn at(&self, place_s: f64) -> Option<(&Lock, Voice)> {
+        let now = self.lock.as_ref()?;
+        Some(self.turns.before(place_s).unwrap_or((now, self.voice())))
+    }
+
     /// Seconds since there was something to measure.
     pub fn silent_s(&self) -> f64 {
         self.silent_s
@@ -174,6 +183,7 @@ impl Follower {
         let back = (REPLAY_S / self.hop_s) as i64 * hop;
         self.next_count = streams.a.fine.count() / hop * hop - back;
         self.lock = Some(lock);
+        self.turns.clear();
         self.watch = Watch::default();
         self.sums.clear();
         self.talkers.clear();
@@ -285,7 +295,7 @@ impl Follower {
         let mut heard = Heard::Nothing;
         if active {
             self.sums.add(cross, weight);
-            heard = self.talkers.hear(cross, weight, self.behind);
+            heard = self.talkers.hear(cross, weight, self.frame_time_s, self.behind);
             self.fresh = true;
             self.increment_active = true;
         }

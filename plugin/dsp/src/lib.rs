@@ -23,7 +23,7 @@
 //! | in and out | [`engine`], [`params`], [`status`], [`snapshot`] |
 //! | frames kept | `history`, `streams`, `decimate` |
 //! | searching | `correlate`, `acquire`, `presence` |
-//! | following | `track`, `follow`, `lock`, `observe`, `sums`, `measure`, `correct`, `pull_in`, `kalman`, `jumps`, `talkers`, `direct`, `moves` |
+//! | following | `track`, `follow`, `lock`, `observe`, `sums`, `measure`, `correct`, `pull_in`, `kalman`, `jumps`, `talkers`, `direct`, `moves`, `turns` |
 //! | reading both | `align`, `interpolate` |
 //! | merging | `mix`, `weigh`, `onset`, `pauses`, `places`, `speech`, `voice_band`, `bands`, `post_filter` |
 //! | tools | `fir`, `spectrum`, `toeplitz`, `window` |
@@ -59,6 +59,7 @@ mod pull_in;
 mod sums;
 mod talkers;
 mod track;
+mod turns;
 
 mod align;
 mod interpolate;

@@ -123,6 +123,11 @@ impl Lock {
         self.pull_in_since_s
     }
 
+    /// Time of the last measurement used, s.
+    pub(crate) fn measured_s(&self) -> f64 {
+        self.measured_s
+    }
+
     /// Sound comes and nothing of it fits: the lock was wrong, or has become so.
     pub fn is_hopeless(&self) -> bool {
         let patience_s = if self.is_trusted() { self.measured_for_s } else { PROVISIONAL_PATIENCE_S };

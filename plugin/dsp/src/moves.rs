@@ -18,6 +18,8 @@ const DIRECT_OFF_US: f64 = 400.0;
 const POLARITY_REACH_US: f64 = 2000.0;
 const OTHER_POLARITY: f64 = 1.3;
 const OTHER_POLARITY_Z: f64 = 8.0;
+/// Where nobody is known, the lag held until this after the last measurement, s: half of what is measured at a time.
+const INTERVAL_LASTS_S: f64 = 0.1;
 
 impl Follower {
     /// Looks for the lag of a sound that fits no print.
@@ -96,6 +98,16 @@ impl Follower {
     }
 
     pub(crate) fn jump(&mut self, jump: Jump, whose: Whose) -> Option<Jump> {
+        let before = self.lock?;
+        // What was no more than a guess was wrong before, too.
+        if whose != Whose::Same && before.is_trusted() {
+            let turned_s = match (jump.reason, whose) {
+                (Reason::Known, Whose::Known(known)) => self.talkers.began_s(known),
+                (Reason::Stranger, _) => self.talkers.familiar_until_s(),
+                _ => before.measured_s() + INTERVAL_LASTS_S,
+            };
+            self.turns.turn(turned_s, &before, self.voice());
+        }
         self.lock.as_mut()?.jump(&jump, self.frame_time_s);
         self.watch = Watch::default();
         self.pull_in.clear();

@@ -57,8 +57,9 @@ struct Talker {
     number: u32,
     /// The lag against the one tracked, us.
     at_us: f64,
-    /// Evidence that this one speaks.
+    /// Evidence that this one speaks, and the time up to which there was none, s.
     evidence: f32,
+    silent_until_s: f64,
     /// Observations heard.
     heard: u32,
     /// By how much the microphones differ in reverberation: see [`crate::direct`].
@@ -119,6 +120,7 @@ pub struct Talkers {
     stranger: Vec<Complex32>,
     stranger_count: u32,
     strangeness: f32,
+    familiar_until_s: f64,
     usual_likeness: f32,
     usual_weight: f32,
 }
@@ -130,6 +132,7 @@ impl Talkers {
             number: 0,
             at_us: 0.0,
             evidence: 0.0,
+            silent_until_s: 0.0,
             heard: 0,
             nearness: 0.0,
             realigned: false,
@@ -146,6 +149,7 @@ impl Talkers {
             stranger: band.zeros(),
             stranger_count: 0,
             strangeness: 0.0,
+            familiar_until_s: 0.0,
             usual_likeness: 0.0,
             usual_weight: 0.0,
         }
@@ -192,22 +196,40 @@ impl Talkers {
         self.known[known].at_us
     }
 
-    /// Takes an observation and its weight; in one that was heard before the lock (`behind`) nobody else speaks.
-    pub fn hear(&mut self, cross: &[Complex32], weight: f32, behind: bool) -> Heard {
-        let here = likeness(cross, &self.known[0].print);
-        if !behind && let Some(known) = self.find_known(cross, here) {
-            return Heard::Known(known);
-        }
-        if self.is_young() { self.learn_young(cross, here, weight) } else { self.learn(cross, here, weight) }
+    /// When a talker heard before began to speak, who is believed to speak now, s.
+    pub fn began_s(&self, known: usize) -> f64 {
+        self.known[known].silent_until_s
     }
 
-    fn find_known(&mut self, cross: &[Complex32], here: f32) -> Option<usize> {
+    /// Until when the sound fitted the print, s.
+    pub fn familiar_until_s(&self) -> f64 {
+        self.familiar_until_s
+    }
+
+    /// Takes the observation of `time_s` and its weight; in one that was heard before the lock (`behind`) nobody else speaks.
+    pub fn hear(&mut self, cross: &[Complex32], weight: f32, time_s: f64, behind: bool) -> Heard {
+        let here = likeness(cross, &self.known[0].print);
+        if !behind && let Some(known) = self.find_known(cross, here, time_s) {
+            return Heard::Known(known);
+        }
+        let heard =
+            if self.is_young() { self.learn_young(cross, here, weight) } else { self.learn(cross, here, weight) };
+        if self.strangeness == 0.0 {
+            self.familiar_until_s = time_s;
+        }
+        heard
+    }
+
+    fn find_known(&mut self, cross: &[Complex32], here: f32, time_s: f64) -> Option<usize> {
         let mut best = (CHANGE_EVIDENCE, None);
         let against = here.max(0.0) + (here - STILL_HERE).max(0.0) + CHANGE_ALLOWANCE;
         for (k, talker) in self.known[..self.count].iter_mut().enumerate().skip(1) {
             let there = likeness(cross, &talker.print);
             let for_it = if there > LEAST_LIKENESS { there } else { 0.0 };
             talker.evidence = (talker.evidence + (for_it - against).min(MOST_EVIDENCE)).max(0.0);
+            if talker.evidence == 0.0 {
+                talker.silent_until_s = time_s;
+            }
             if talker.evidence > best.0 {
                 best = (talker.evidence, Some(k));
             }
@@ -394,6 +416,7 @@ impl Talkers {
             number: self.last_number,
             at_us: 0.0,
             evidence: 0.0,
+            silent_until_s: 0.0,
             heard: 0,
             nearness: 0.0,
             realigned: false,

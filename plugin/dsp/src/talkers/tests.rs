@@ -41,7 +41,7 @@ impl Room {
 
     /// Observations of the talker at `place` until something is heard that is not nothing or more of the same.
     fn until(&mut self, talkers: &mut Talkers, lag_us: f64, place: u64) -> Option<(usize, Heard)> {
-        (1..=60).find_map(|n| match talkers.hear(&self.hear_at(lag_us, place, SHARE), 100.0, false) {
+        (1..=60).find_map(|n| match talkers.hear(&self.hear_at(lag_us, place, SHARE), 100.0, 0.0, false) {
             Heard::Nothing | Heard::MoreOfTheSame => None,
             heard => Some((n, heard)),
         })
@@ -68,7 +68,7 @@ fn a_talker_heard_before_is_known_within_two_observations_at_the_lag_of_old() {
     let (mut room, mut talkers) = two_known();
     let first = talkers.voice().number;
     let heard = (0..2)
-        .map(|_| talkers.hear(&room.hear_at(-8000.0, 1, SHARE), 100.0, false))
+        .map(|_| talkers.hear(&room.hear_at(-8000.0, 1, SHARE), 100.0, 0.0, false))
         .find(|heard| *heard != Heard::Nothing);
     assert_eq!(heard, Some(Heard::Known(1)));
     assert!((talkers.lag_us_of(1) + 8000.0).abs() < 1e-6, "{}", talkers.lag_us_of(1));
@@ -94,9 +94,11 @@ fn a_stranger_is_told_within_0_5_s_and_the_print_of_the_one_before_stays_clean()
 fn noise_is_nobody_and_weak_sound_of_the_same_talker_is_no_stranger() {
     let (mut room, mut talkers) = two_known();
     // A fifth of the talker's share, with a fifth of the weight.
-    let weak = (0..200).filter(|_| talkers.hear(&room.hear(2, 0.2 * SHARE), 20.0, false) == Heard::Stranger).count();
+    let weak =
+        (0..200).filter(|_| talkers.hear(&room.hear(2, 0.2 * SHARE), 20.0, 0.0, false) == Heard::Stranger).count();
     assert_eq!(weak, 0);
-    let known = (0..200).filter(|_| matches!(talkers.hear(&room.hear(9, 0.0), 5.0, false), Heard::Known(_))).count();
+    let known =
+        (0..200).filter(|_| matches!(talkers.hear(&room.hear(9, 0.0), 5.0, 0.0, false), Heard::Known(_))).count();
     assert_eq!(known, 0);
 }
 
@@ -104,8 +106,9 @@ fn noise_is_nobody_and_weak_sound_of_the_same_talker_is_no_stranger() {
 fn a_talker_heard_otherwise_than_before_is_learnt_within_20_s() {
     let (mut room, mut talkers) = two_known();
     // Nobody looks for the lag: the stranger's does not show.
-    let strange =
-        (0..600).filter(|_| talkers.hear(&room.hear_at(3000.0, 3, SHARE), 100.0, false) == Heard::Stranger).count();
+    let strange = (0..600)
+        .filter(|_| talkers.hear(&room.hear_at(3000.0, 3, SHARE), 100.0, 0.0, false) == Heard::Stranger)
+        .count();
     assert!(strange > 0);
     assert!(likeness(&room.hear_at(3000.0, 3, SHARE), talkers.print()) > TELLING_LIKENESS);
 }
@@ -144,7 +147,7 @@ fn of_more_talkers_than_are_remembered_the_one_not_heard_for_longest_is_forgotte
     // Each stands 1 ms before the next.
     let knows = |room: &mut Room, talkers: &mut Talkers, place: u64| {
         let lag_us = -1000.0 * (8 - place) as f64;
-        (0..2).any(|_| matches!(talkers.hear(&room.hear_at(lag_us, place, SHARE), 100.0, false), Heard::Known(_)))
+        (0..2).any(|_| matches!(talkers.hear(&room.hear_at(lag_us, place, SHARE), 100.0, 0.0, false), Heard::Known(_)))
     };
     assert!(!knows(&mut room, &mut talkers, 1));
     assert!(knows(&mut room, &mut talkers, 2));
