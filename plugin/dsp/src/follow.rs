@@ -7,7 +7,7 @@ use crate::correlate::Peak;
 use crate::jumps::{Jump, Reason, Watch};
 use crate::lock::Lock;
 use crate::measure::{Measurement, Peaks, energy, peaks};
-use crate::observe::Observer;
+use crate::observe::{Observation, Observer};
 use crate::pull_in::PullIn;
 use crate::streams::{MAX_LAG_S, Streams};
 use crate::sums::Sums;
@@ -33,6 +33,7 @@ pub(crate) enum Stage {
     FrameB,
     Cross,
     DetectStranger,
+    DetectPolarity,
     DetectDirect,
     DetectShort,
     DetectMiddle,
@@ -87,6 +88,7 @@ pub struct Follower {
     pub(crate) interval: Times,
     pub(crate) measured: Option<Measurement>,
     pub(crate) correlation: Vec<f32>,
+    pub(crate) responses: Vec<f32>,
     pub(crate) threshold: f64,
     silent_s: f64,
     pub(crate) confidence: f32,
@@ -123,6 +125,7 @@ impl Follower {
             interval: Times::default(),
             measured: None,
             correlation: vec![0.0; rates.frame],
+            responses: vec![0.0; rates.frame],
             threshold: 0.0,
             silent_s: 0.0,
             confidence: 0.0,
@@ -257,6 +260,10 @@ impl Follower {
                 self.stage = self.after_cross();
                 return self.detect_stranger();
             }
+            Stage::DetectPolarity => {
+                self.stage = if self.talkers.is_looked_at() { Stage::DetectDirect } else { self.after_cross() };
+                return self.detect_polarity();
+            }
             Stage::DetectDirect => {
                 self.stage = self.after_cross();
                 return self.detect_direct();
@@ -286,16 +293,17 @@ impl Follower {
 
     /// Adds the observation just made to the sums, where there is sound in it, and asks whose it is.
     fn cross(&mut self) -> Option<Jump> {
-        let (cross, weight) = self.observer.cross(self.fraction_us);
+        let heard = self.observer.observe(self.fraction_us);
+        let Observation { cross, weight, .. } = heard;
         let fade = (-self.hop_s / STRONGEST_MEMORY_S).exp() as f32;
         self.strongest = weight.max(self.strongest * fade);
         self.increment.sum_s += self.frame_time_s;
         self.increment.count += 1;
         let active = weight > ACTIVE_SHARE * self.strongest;
-        let mut heard = Heard::Nothing;
+        let mut said = Heard::Nothing;
         if active {
             self.sums.add(cross, weight);
-            heard = self.talkers.hear(cross, weight, self.frame_time_s, self.behind);
+            said = self.talkers.hear(&heard, self.frame_time_s, self.behind);
             self.fresh = true;
             self.increment_active = true;
         }
@@ -306,19 +314,19 @@ impl Follower {
             self.unlock();
             return None;
         }
-        self.stage = match heard {
+        self.stage = match said {
             Heard::Known(known) => {
                 let jump = Jump { shift_us: self.talkers.lag_us_of(known), reason: Reason::Known };
                 return self.jump(jump, Whose::Known(known));
             }
             Heard::Stranger => Stage::DetectStranger,
-            Heard::MoreOfTheSame if !self.behind => Stage::DetectDirect,
+            Heard::MoreOfTheSame if !self.behind => Stage::DetectPolarity,
             _ => self.after_cross(),
         };
         None
     }
 
-    fn after_cross(&mut self) -> Stage {
+    pub(crate) fn after_cross(&mut self) -> Stage {
         if self.increment.count.is_multiple_of(2) && self.fresh && !self.behind {
             self.fresh = false;
             Stage::DetectShort

@@ -23,7 +23,7 @@
 //! | in and out | [`engine`], [`params`], [`status`], [`snapshot`] |
 //! | frames kept | `history`, `streams`, `decimate` |
 //! | searching | `correlate`, `acquire`, `presence` |
-//! | following | `track`, `follow`, `lock`, `observe`, `sums`, `measure`, `correct`, `pull_in`, `kalman`, `jumps`, `talkers`, `direct`, `moves`, `turns` |
+//! | following | `track`, `follow`, `lock`, `observe`, `sums`, `measure`, `correct`, `pull_in`, `kalman`, `jumps`, `talkers`, `print`, `direct`, `moves`, `turns` |
 //! | reading both | `align`, `interpolate` |
 //! | merging | `mix`, `weigh`, `onset`, `pauses`, `places`, `speech`, `voice_band`, `bands`, `post_filter` |
 //! | tools | `fir`, `spectrum`, `toeplitz`, `window` |
@@ -55,6 +55,7 @@ mod lock;
 mod measure;
 mod moves;
 mod observe;
+mod print;
 mod pull_in;
 mod sums;
 mod talkers;

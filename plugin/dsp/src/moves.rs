@@ -40,19 +40,26 @@ impl Follower {
         self.jump(Jump { shift_us, reason: Reason::Stranger }, Whose::New)
     }
 
-    /// Asks of the talker's print whether the polarity is right, and where among its peaks the direct sound is.
-    pub(crate) fn detect_direct(&mut self) -> Option<Jump> {
+    /// Asks of the talker's print whether the polarity is right. Leaves its correlation.
+    pub(crate) fn detect_polarity(&mut self) -> Option<Jump> {
         let lock = self.lock?;
-        self.observer.correlation(self.talkers.print(), &mut self.correlation);
+        self.observer.correlation(&self.talkers.print().cross, &mut self.correlation);
         let other = self.other_polarity(lock.sign);
         let believed = self.watch.polarity(other.is_some());
-        if let Some(shift_us) = other {
-            return if believed { self.jump(Jump { shift_us, reason: Reason::Polarity }, Whose::Same) } else { None };
-        }
-        if !self.talkers.is_looked_at() {
-            return None;
-        }
-        let found = direct::find(&self.correlation, lock.sign, self.rate_hz, self.voice().realigned)?;
+        let shift_us = other?;
+        self.stage = self.after_cross();
+        if believed { self.jump(Jump { shift_us, reason: Reason::Polarity }, Whose::Same) } else { None }
+    }
+
+    /// Asks where among the peaks of the talker's print, whose correlation has been made, the direct sound is.
+    pub(crate) fn detect_direct(&mut self) -> Option<Jump> {
+        let lock = self.lock?;
+        let print = self.talkers.print();
+        self.observer.responses(&print.difference, print.weight, &mut self.responses);
+        // Lag 0 in the middle.
+        let half = self.correlation.len() / 2;
+        self.correlation.rotate_right(half);
+        let found = direct::find(&self.correlation, lock.sign, &self.responses, self.rate_hz)?;
         self.talkers.set_nearness(found.nearness);
         let shift_us = self.us(found.at);
         let elsewhere = shift_us.abs() >= DIRECT_OFF_US && !lock.is_pulling_in();
@@ -67,7 +74,7 @@ impl Follower {
         let peak = |sign: f32| {
             // Frames of analysis are too far apart to tell the height.
             let near_us = self.us(self.highest_near(sign, POLARITY_REACH_US).0);
-            measure(&self.observer.band(), self.talkers.print(), sign, near_us)
+            measure(&self.observer.band(), &self.talkers.print().cross, sign, near_us)
         };
         let (this, other) = (peak(sign), peak(-sign));
         (other.z > OTHER_POLARITY_Z && other.real > OTHER_POLARITY * this.real).then_some(other.error_us)

@@ -8,6 +8,8 @@
 //! own until its lag shows.
 
 use crate::measure::energy;
+use crate::observe::Observation;
+use crate::print::Print;
 use crate::spectrum::Band;
 use realfft::num_complex::Complex32;
 
@@ -66,8 +68,7 @@ struct Talker {
     nearness: f32,
     /// The lag was wrong before.
     realigned: bool,
-    /// Sum of cross spectra, at the lag tracked.
-    print: Vec<Complex32>,
+    print: Print,
 }
 
 /// Who speaks, for the stages that weigh the microphones.
@@ -115,9 +116,9 @@ pub struct Talkers {
     last_number: u32,
     decay: f32,
     /// What is held back, newest first, and the observations in the newest.
-    held_back: [Vec<Complex32>; 2],
+    held_back: [Print; 2],
     held_count: u32,
-    stranger: Vec<Complex32>,
+    stranger: Print,
     stranger_count: u32,
     strangeness: f32,
     familiar_until_s: f64,
@@ -136,7 +137,7 @@ impl Talkers {
             heard: 0,
             nearness: 0.0,
             realigned: false,
-            print: band.zeros(),
+            print: Print::new(band),
         };
         Self {
             band,
@@ -144,9 +145,9 @@ impl Talkers {
             count: 1,
             last_number: 0,
             decay: (-hop_s / PRINT_MEMORY_S * f64::from(HELD_BACK)).exp() as f32,
-            held_back: [band.zeros(), band.zeros()],
+            held_back: [Print::new(band), Print::new(band)],
             held_count: 0,
-            stranger: band.zeros(),
+            stranger: Print::new(band),
             stranger_count: 0,
             strangeness: 0.0,
             familiar_until_s: 0.0,
@@ -168,13 +169,13 @@ impl Talkers {
     }
 
     /// The print of the one who speaks.
-    pub fn print(&self) -> &[Complex32] {
+    pub fn print(&self) -> &Print {
         &self.known[0].print
     }
 
     /// What fits no print.
     pub fn stranger(&self) -> &[Complex32] {
-        &self.stranger
+        &self.stranger.cross
     }
 
     /// Whether enough was heard of the one who speaks to look for the direct sound.
@@ -206,25 +207,24 @@ impl Talkers {
         self.familiar_until_s
     }
 
-    /// Takes the observation of `time_s` and its weight; in one that was heard before the lock (`behind`) nobody else speaks.
-    pub fn hear(&mut self, cross: &[Complex32], weight: f32, time_s: f64, behind: bool) -> Heard {
-        let here = likeness(cross, &self.known[0].print);
-        if !behind && let Some(known) = self.find_known(cross, here, time_s) {
+    /// Takes the observation of `time_s`; in one that was heard before the lock (`behind`) nobody else speaks.
+    pub fn hear(&mut self, heard: &Observation, time_s: f64, behind: bool) -> Heard {
+        let here = self.known[0].print.likeness(heard.cross);
+        if !behind && let Some(known) = self.find_known(heard.cross, here, time_s) {
             return Heard::Known(known);
         }
-        let heard =
-            if self.is_young() { self.learn_young(cross, here, weight) } else { self.learn(cross, here, weight) };
+        let said = if self.is_young() { self.learn_young(heard, here) } else { self.learn(heard, here) };
         if self.strangeness == 0.0 {
             self.familiar_until_s = time_s;
         }
-        heard
+        said
     }
 
     fn find_known(&mut self, cross: &[Complex32], here: f32, time_s: f64) -> Option<usize> {
         let mut best = (CHANGE_EVIDENCE, None);
         let against = here.max(0.0) + (here - STILL_HERE).max(0.0) + CHANGE_ALLOWANCE;
         for (k, talker) in self.known[..self.count].iter_mut().enumerate().skip(1) {
-            let there = likeness(cross, &talker.print);
+            let there = talker.print.likeness(cross);
             let for_it = if there > LEAST_LIKENESS { there } else { 0.0 };
             talker.evidence = (talker.evidence + (for_it - against).min(MOST_EVIDENCE)).max(0.0);
             if talker.evidence == 0.0 {
@@ -237,9 +237,10 @@ impl Talkers {
         best.1
     }
 
-    fn learn_young(&mut self, cross: &[Complex32], here: f32, weight: f32) -> Heard {
+    fn learn_young(&mut self, heard: &Observation, here: f32) -> Heard {
+        let weight = heard.weight;
         let talker = &mut self.known[0];
-        add(&mut talker.print, cross);
+        talker.print.hear(heard);
         talker.heard += 1;
         // The first few tell nothing of what is usual.
         let known = talker.heard >= LOOK_EVERY;
@@ -251,7 +252,8 @@ impl Talkers {
         if look { Heard::MoreOfTheSame } else { Heard::Nothing }
     }
 
-    fn learn(&mut self, cross: &[Complex32], here: f32, weight: f32) -> Heard {
+    fn learn(&mut self, heard: &Observation, here: f32) -> Heard {
+        let weight = heard.weight;
         // Weak sound is less like anything.
         let strength = (weight / self.usual_weight.max(1e-9)).min(1.0).sqrt();
         let missing =
@@ -259,7 +261,7 @@ impl Talkers {
         let telling = self.usual_likeness > TELLING_LIKENESS;
         self.strangeness = if telling { (self.strangeness + strength * missing).max(0.0) } else { 0.0 };
         if self.strangeness > 0.0 {
-            add(&mut self.stranger, cross);
+            self.stranger.hear(heard);
             self.stranger_count += 1;
             if self.stranger_count >= GIVE_UP {
                 self.adopt_stranger();
@@ -275,36 +277,33 @@ impl Talkers {
         self.usual_likeness += USUAL_SPEED.1 * (here - self.usual_likeness);
         self.usual_weight += USUAL_SPEED.1 * (weight - self.usual_weight);
         self.known[0].heard = self.known[0].heard.saturating_add(1);
-        add(&mut self.held_back[0], cross);
+        self.held_back[0].hear(heard);
         self.held_count += 1;
         if self.held_count < HELD_BACK {
             return Heard::Nothing;
         }
         self.keep_older();
         self.held_back.swap(0, 1);
-        self.held_back[0].fill(Complex32::default());
+        self.held_back[0].clear();
         self.held_count = 0;
         Heard::MoreOfTheSame
     }
 
     /// What was heard more than a second ago goes into the print.
     fn keep_older(&mut self) {
-        let print = &mut self.known[0].print;
-        for (s, z) in print.iter_mut().zip(&self.held_back[1]) {
-            *s = *s * self.decay + z;
-        }
+        self.known[0].print.fade(self.decay, &self.held_back[1]);
     }
 
     fn forget_stranger(&mut self) {
         if self.stranger_count > 0 {
-            self.stranger.fill(Complex32::default());
+            self.stranger.clear();
         }
         self.stranger_count = 0;
         self.strangeness = 0.0;
     }
 
     fn forget_held_back(&mut self) {
-        self.held_back.iter_mut().for_each(|sum| sum.fill(Complex32::default()));
+        self.held_back.iter_mut().for_each(Print::clear);
         self.held_count = 0;
     }
 
@@ -324,7 +323,7 @@ impl Talkers {
                 return None;
             }
         }
-        let alike = |talker: &Talker| likeness(sum, &talker.print);
+        let alike = |talker: &Talker| talker.print.likeness(sum);
         let (most, best) = self.known[..self.count]
             .iter()
             .map(alike)
@@ -343,11 +342,11 @@ impl Talkers {
         let known = &mut known[..*count];
         band.phasors(shift_us, |k, p| {
             for talker in known.iter_mut() {
-                talker.print[k] *= p;
+                talker.print.cross[k] *= p;
             }
-            new[k] *= p;
-            old[k] *= p;
-            stranger[k] *= p;
+            new.cross[k] *= p;
+            old.cross[k] *= p;
+            stranger.cross[k] *= p;
         });
         for talker in &mut known[1..] {
             talker.at_us -= shift_us;
@@ -356,7 +355,7 @@ impl Talkers {
 
     /// The stranger turns out to be the present talker, whose print has changed.
     pub fn adopt_stranger(&mut self) {
-        add(&mut self.known[0].print, &self.stranger);
+        self.known[0].print.fade(1.0, &self.stranger);
         self.forget_stranger();
     }
 
@@ -398,30 +397,27 @@ impl Talkers {
         }
         let heard = self.stranger_count;
         let long = heard >= STRANGER.2;
-        self.known[0].print.copy_from_slice(if long { &self.stranger } else { sum });
+        let print = &mut self.known[0].print;
+        if long {
+            print.copy_from(&self.stranger);
+        } else {
+            print.clear();
+            print.cross.copy_from_slice(sum);
+        }
         self.begin_numbered();
         self.known[0].heard = if long { heard.min(STRANGERS_AGE) } else { 0 };
     }
 
     fn begin_new(&mut self) {
-        self.known[0].print.fill(Complex32::default());
+        self.known[0].print.clear();
         self.begin_numbered();
     }
 
     fn begin_numbered(&mut self) {
         self.last_number += 1;
         let talker = &mut self.known[0];
-        let print = std::mem::take(&mut talker.print);
-        *talker = Talker {
-            number: self.last_number,
-            at_us: 0.0,
-            evidence: 0.0,
-            silent_until_s: 0.0,
-            heard: 0,
-            nearness: 0.0,
-            realigned: false,
-            print,
-        };
+        (talker.number, talker.at_us, talker.heard) = (self.last_number, 0.0, 0);
+        (talker.nearness, talker.realigned) = (0.0, false);
         self.usual_likeness = 0.0;
         self.usual_weight = 0.0;
         self.forget_held_back();
@@ -431,22 +427,6 @@ impl Talkers {
 
     fn forget_evidence(&mut self) {
         self.known.iter_mut().for_each(|talker| talker.evidence = 0.0);
-    }
-}
-
-/// How well an observation fits a print, in standard deviations of what chance would give.
-fn likeness(cross: &[Complex32], print: &[Complex32]) -> f32 {
-    let (mut fits, mut chance) = (0.0f32, 0.0f32);
-    for (z, s) in cross.iter().zip(print) {
-        fits += z.re * s.re + z.im * s.im;
-        chance += z.norm_sqr() * s.norm_sqr();
-    }
-    fits / (0.5 * chance).sqrt().max(1e-20)
-}
-
-fn add(sum: &mut [Complex32], to_add: &[Complex32]) {
-    for (s, z) in sum.iter_mut().zip(to_add) {
-        *s += z;
     }
 }
 
