@@ -78,7 +78,7 @@ pub struct Voice {
     pub number: u32,
     /// It was wrong: what was learnt at it is to be forgotten.
     pub realigned: bool,
-    /// Natural logarithm of the reverberation that A has against B (powers, each against its direct sound); above 0 the
+    /// Natural logarithm of the ratio of the correlation's tails (powers): above 0 A has more reverberation against its direct sound, and the
     /// talker is nearer to B. 0 where it is not known.
     pub nearness: f32,
 }
