@@ -47,7 +47,10 @@ impl Follower {
         let other = self.other_polarity(lock.sign);
         let believed = self.watch.polarity(other.is_some());
         let shift_us = other?;
-        self.stage = self.after_cross();
+        if self.stage == Stage::DetectDirect {
+            // Where the polarity is in doubt nothing is to be found.
+            self.stage = self.after_cross();
+        }
         if believed { self.jump(Jump { shift_us, reason: Reason::Polarity }, Whose::Same) } else { None }
     }
 
