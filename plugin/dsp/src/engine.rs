@@ -14,6 +14,9 @@ use crate::streams::{MAX_LAG_S, QUANTUM, Streams};
 use crate::talkers::Voice;
 use crate::track::{Settings, Tracker};
 
+/// The largest sample that is taken for sound. Whole numbers as floats reach 2e9; squares of what is beyond 1e19 are
+/// out of range, and the noise estimate would keep them for good.
+const LARGEST: f32 = 1e12;
 /// Silence after which the state is `holding`, s.
 const HOLDING_AFTER_S: f64 = 1.0;
 /// `half_life` at which the memories are those the method was measured with, s.
@@ -167,7 +170,8 @@ impl Engine {
 
     /// Merges `out.len()` frames of A and B into `out`. Audio thread: no allocation, lock, system call or panic.
     /// The output depends on the frames alone, not on how they are split into calls. Where the slices differ in
-    /// length, the shortest counts. Samples that are not finite count as silence.
+    /// length, the shortest counts. Samples that are not finite, or beyond
+    /// 1e12, count as silence.
     pub fn process(&mut self, a: &[f32], b: &[f32], out: &mut [f32]) {
         self.process_in_parts(a, b, out, |_| {});
     }
@@ -249,7 +253,7 @@ impl Engine {
         let mut finite = [0.0; CHUNK_FRAMES];
         let mut copy = |x: &[f32]| {
             for (f, &x) in finite.iter_mut().zip(x) {
-                *f = if x.is_finite() { x } else { 0.0 };
+                *f = if x.abs() <= LARGEST { x } else { 0.0 };
             }
             finite
         };

@@ -138,13 +138,13 @@ fn frames_taken_out_of_b_or_put_in_move_the_lag_by_exactly_that() {
 }
 
 #[test]
-fn nan_and_infinity_count_as_silence_and_leave_no_trace() {
+fn nan_infinity_and_what_no_sound_can_be_count_as_silence_and_leave_no_trace() {
     let scene = Scene { seconds: 4.0, ..Scene::default() };
     let (a, b) = scene.record();
     let (mut bad_a, mut bad_b, mut mute_a, mut mute_b) = (a.clone(), b.clone(), a, b);
     for i in (1000..60_000).step_by(997) {
-        (bad_a[i], bad_b[i + 5]) = (f32::NAN, f32::NEG_INFINITY);
-        (mute_a[i], mute_b[i + 5]) = (0.0, 0.0);
+        (bad_a[i], bad_b[i + 5], bad_a[i + 9], bad_b[i + 11]) = (f32::NAN, f32::NEG_INFINITY, 1e30, -f32::MAX);
+        (mute_a[i], mute_b[i + 5], mute_a[i + 9], mute_b[i + 11]) = (0.0, 0.0, 0.0, 0.0);
     }
     let engine = || Engine::new(scene.rate_hz, &Controls::default()).unwrap();
     let got = run(&mut engine(), &bad_a, &bad_b, 100, |_, _| {});
