@@ -1,18 +1,18 @@
 //! The one audio-thread entry: two streams in, one out.
 
-use crate::align::{Aligner, CHUNK_FRAMES};
-use crate::history::History;
-use crate::interpolate::TAPS;
-use crate::kalman::LagFilter;
-use crate::lock::Lock;
-use crate::mix::{Levels, MixFeed, Mixer};
+use crate::alignment::aligner::{Aligner, CHUNK_FRAMES};
+use crate::alignment::fractional_delay::TAPS;
+use crate::combining::combiner::{Levels, MixFeed, Mixer};
+use crate::enhancement::noise_suppressor::PostFilter;
+use crate::input::ring::History;
+use crate::input::timeline::{MAX_LAG_S, QUANTUM, Streams};
 use crate::params::Controls;
-use crate::post_filter::PostFilter;
 use crate::snapshot::{SNAPSHOT_VERSION, Snapshot, SnapshotError};
+use crate::speakers::speaker_change::Voice;
 use crate::status::{State, Status};
-use crate::streams::{MAX_LAG_S, QUANTUM, Streams};
-use crate::talkers::Voice;
-use crate::track::{Settings, Tracker};
+use crate::tracking::imm_kalman::LagFilter;
+use crate::tracking::lock::Lock;
+use crate::tracking::tracker::{Settings, Tracker};
 
 /// The largest sample that is taken for sound. Whole numbers as floats reach 2e9; squares of what is beyond 1e19 are
 /// out of range, and the noise estimate would keep them for good.

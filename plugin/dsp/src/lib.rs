@@ -21,12 +21,12 @@
 //! | stage | modules |
 //! |---|---|
 //! | in and out | [`engine`], [`params`], [`status`], [`snapshot`] |
-//! | frames kept | `history`, `streams`, `decimate` |
-//! | searching | `correlate`, `acquire`, `presence` |
-//! | following | `track`, `follow`, `lock`, `observe`, `sums`, `measure`, `correct`, `pull_in`, `kalman`, `jumps`, `talkers`, `print`, `direct`, `moves`, `turns` |
-//! | reading both | `align`, `interpolate` |
-//! | merging | `mix`, `weigh`, `onset`, `pauses`, `places`, `speech`, `voice_band`, `bands`, `post_filter` |
-//! | tools | `fir`, `spectrum`, `toeplitz`, `window` |
+//! | frames in | `input` |
+//! | searching | `acquisition` |
+//! | following | `tracking`, `speakers` |
+//! | reading both | `alignment` |
+//! | merging | `combining`, `enhancement` |
+//! | tools | `analysis`, `primitives` |
 //!
 //! Analysis work is cut into steps of at most one transform and handed out by counted frames, so that no call is much
 //! dearer than another. On the audio thread nothing allocates, locks, waits or panics.
@@ -37,47 +37,15 @@ pub mod params;
 pub mod snapshot;
 pub mod status;
 
-mod decimate;
-mod fir;
-mod history;
-mod streams;
-
-mod acquire;
-mod correlate;
-mod presence;
-
-mod correct;
-mod direct;
-mod follow;
-mod jumps;
-mod kalman;
-mod lock;
-mod measure;
-mod moves;
-mod observe;
-mod print;
-mod pull_in;
-mod sums;
-mod talkers;
-mod track;
-mod turns;
-
-mod align;
-mod interpolate;
-
-mod bands;
-mod mix;
-mod onset;
-mod pauses;
-mod places;
-mod post_filter;
-mod speech;
-mod voice_band;
-mod weigh;
-
-mod spectrum;
-mod toeplitz;
-mod window;
+mod acquisition;
+mod alignment;
+mod analysis;
+mod combining;
+mod enhancement;
+mod input;
+mod primitives;
+mod speakers;
+mod tracking;
 
 pub use engine::{Engine, EngineError, Part};
 pub use params::{Controls, Mode};

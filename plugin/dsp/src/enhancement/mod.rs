@@ -1,0 +1,3 @@
+//! After the merge.
+
+pub mod noise_suppressor;

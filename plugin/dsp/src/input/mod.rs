@@ -1,0 +1,5 @@
+//! Frames in: rings, B's own timeline, decimation to the rates of the analysis.
+
+pub mod decimator;
+pub mod ring;
+pub mod timeline;
