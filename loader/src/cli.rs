@@ -134,7 +134,7 @@ pub struct TrackingArgs {
     /// Memory of the correlation, in s
     #[arg(long, value_name = "S")]
     pub half_life: Option<String>,
-    /// average, weighted, banded, only-a or only-b
+    /// average, merge, dereverberate, only-a or only-b
     #[arg(long)]
     pub mode: Option<String>,
     /// Lower the steady noise that the merge leaves, 32 ms later (yes, no)

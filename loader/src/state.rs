@@ -130,7 +130,7 @@ pub fn read(path: &Path, key: &Key, now: SystemTime) -> Result<Option<Vec<Option
         return Err(StateError::Count(document.snapshots.len(), microphones));
     }
     for snapshot in document.snapshots.iter().flatten() {
-        snapshot.check(f64::from(key.rate_hz))?;
+        snapshot.check()?;
     }
     Ok(Some(document.snapshots))
 }

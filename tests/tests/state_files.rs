@@ -21,8 +21,6 @@ fn snapshot() -> Snapshot {
         drift_ppm: -120.031,
         drift_sd_ppm: 0.04,
         polarity: -1,
-        level_ratio: 0.7,
-        noise_ratio: 1.9,
     }
 }
 

@@ -301,18 +301,20 @@ const ROUTES: [(&str, Route); 3] =
 const SWITCH: [(&str, bool); 6] =
     [("yes", true), ("no", false), ("true", true), ("false", false), ("1", true), ("0", false)];
 
-/// Names of the modes, each with the port's number as a second name.
-const MODES: [(&str, Mode); 10] = [
+/// Names of the modes, each with the port's number as a second name, and names of former versions.
+const MODES: [(&str, Mode); 12] = [
     ("average", Mode::Average),
-    ("weighted", Mode::Weighted),
-    ("banded", Mode::Banded),
+    ("merge", Mode::Merge),
+    ("dereverberate", Mode::Dereverberate),
     ("only-a", Mode::OnlyA),
     ("only-b", Mode::OnlyB),
     ("0", Mode::Average),
-    ("1", Mode::Weighted),
-    ("2", Mode::Banded),
+    ("1", Mode::Merge),
+    ("2", Mode::Dereverberate),
     ("3", Mode::OnlyA),
     ("4", Mode::OnlyB),
+    ("weighted", Mode::Merge),
+    ("banded", Mode::Merge),
 ];
 
 /// The value in force of each setting that has one.

@@ -162,7 +162,7 @@ impl Stage {
         self.trim_frames += frames;
         // The port counts modulo its range.
         let wrapped = (self.trim_frames + TRIM_RANGE / 2).rem_euclid(TRIM_RANGE) - TRIM_RANGE / 2;
-        self.controls.lag_trim_frames = wrapped as i32;
+        self.controls.lag_trim_frames[0] = wrapped as i32;
         self.send_controls();
     }
 

@@ -107,9 +107,9 @@ impl Link {
     /// # Errors
     /// The engine cannot work at this rate, or B cannot be read.
     pub fn new(reference: Stream, mut other: Channel, rate_hz: u32, start: &Start) -> anyhow::Result<Self> {
-        let mut engine = Engine::new(f64::from(rate_hz), &start.controls)?;
+        let mut engine = Engine::new(f64::from(rate_hz), 2, &start.controls)?;
         if let Some(snapshot) = &start.snapshot {
-            engine.restore(snapshot)?;
+            engine.restore(1, snapshot)?;
         }
         other.shift(start.shift_frames)?;
         let frames = reference.frames();
@@ -133,12 +133,12 @@ impl Link {
 
     /// The engine's word now.
     pub fn status(&self) -> Status {
-        self.engine.status()
+        self.engine.status(1)
     }
 
     /// What was learnt, its lag in the file's own indices.
     pub fn snapshot(&self) -> Option<Snapshot> {
-        let snapshot = self.engine.snapshot()?;
+        let snapshot = self.engine.snapshot(1)?;
         Some(Snapshot { lag_s: self.trim.in_file_ms(snapshot.lag_s * 1e3) * 1e-3, ..snapshot })
     }
 
@@ -155,7 +155,7 @@ impl Link {
     /// The frame of the reference that was put out last, and the lag applied to it, in the file's own indices, ms.
     pub fn applied(&self) -> Option<(u64, f64)> {
         let place = self.passed.checked_sub(1 + self.latency)?;
-        Some((place, self.trim.in_file_ms(self.engine.status().applied_lag_ms)))
+        Some((place, self.trim.in_file_ms(self.engine.status(1).applied_lag_ms)))
     }
 
     /// Merges the next block; none at the end.
@@ -173,10 +173,10 @@ impl Link {
                 block => block,
             };
             let n = a.len();
-            let trim = self.trim.wanted(&self.engine.status());
+            let trim = self.trim.wanted(&self.engine.status(1));
             if trim != 0 {
                 self.tally.trims += 1;
-                self.controls.lag_trim_frames = self.trim.take(trim);
+                self.controls.lag_trim_frames[0] = self.trim.take(trim);
                 self.engine.set_controls(&self.controls);
             }
             let b = &mut self.other_block[..n];
@@ -191,7 +191,7 @@ impl Link {
                 }
                 _ => self.other.fill(b)?,
             }
-            self.engine.process(a, b, &mut self.merged[..n]);
+            self.engine.process(&[a, b], &mut self.merged[..n]);
             self.passed += n as u64;
             self.note(n)?;
             // Of this block, what lies between the latency and the reference's length goes out.
@@ -207,7 +207,7 @@ impl Link {
 
     /// Counts and traces what the engine says about the block it has just done.
     fn note(&mut self, n: usize) -> anyhow::Result<()> {
-        let status = self.engine.status();
+        let status = self.engine.status(1);
         let Some((place, lag_ms)) = self.applied() else { return Ok(()) };
         let known = status.state != State::Searching;
         if known {

@@ -14,7 +14,7 @@ pub fn control_values(controls: &Controls) -> [f32; CONTROLS.len()] {
         "mode" => f32::from(controls.mode as u8),
         "hold" => f32::from(u8::from(controls.hold)),
         "reset" => f32::from(u8::from(controls.reset)),
-        "lag_trim" => controls.lag_trim_frames as f32,
+        "lag_trim" => controls.lag_trim_frames[0] as f32,
         "post_filter" => f32::from(u8::from(controls.post_filter)),
         _ => port.default,
     })

@@ -184,16 +184,8 @@ mod tests {
 
     fn chain(mics: &[&str]) -> String {
         let others = mics.len() - 1;
-        let snapshot = Snapshot {
-            version: 1,
-            rate_hz: 48_000.0,
-            lag_s: 0.012,
-            drift_ppm: 0.0,
-            drift_sd_ppm: 1.0,
-            polarity: 1,
-            level_ratio: 1.0,
-            noise_ratio: 1.0,
-        };
+        let snapshot =
+            Snapshot { version: 1, rate_hz: 48_000.0, lag_s: 0.012, drift_ppm: 0.0, drift_sd_ppm: 1.0, polarity: 1 };
         let chain = Chain {
             name: "driftmerge",
             mics: mics.iter().map(|&mic| mic.to_owned()).collect(),

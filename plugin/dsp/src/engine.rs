@@ -1,64 +1,38 @@
-//! The one audio-thread entry: two streams in, one out.
+//! The one audio-thread entry: two to eight microphones in, one sound out.
 
-use crate::alignment::aligner::{Aligner, CHUNK_FRAMES};
-use crate::alignment::fractional_delay::TAPS;
-use crate::combining::combiner::{Levels, MixFeed, Mixer};
+use crate::alignment::aligner::{Aligner, CHUNK_FRAMES, Tap, largest_lag_frames};
+use crate::alignment::fractional_delay::Interpolator;
+use crate::combining::combiner::{Combiner, Feed};
+use crate::combining::spatial_filter::MAX_MICROPHONES;
 use crate::enhancement::noise_suppressor::PostFilter;
-use crate::input::ring::History;
-use crate::input::timeline::{MAX_LAG_S, QUANTUM, Streams};
+use crate::input::channel::Channel;
+use crate::input::timeline::{MAX_LAG_S, QUANTUM, Rates};
 use crate::params::Controls;
 use crate::snapshot::{SNAPSHOT_VERSION, Snapshot, SnapshotError};
-use crate::speakers::speaker_change::Voice;
 use crate::status::{State, Status};
 use crate::tracking::imm_kalman::LagFilter;
 use crate::tracking::lock::Lock;
 use crate::tracking::tracker::{Settings, Tracker};
 
-/// The largest sample that is taken for sound. Whole numbers as floats reach 2e9; squares of what is beyond 1e19 are
-/// out of range, and the noise estimate would keep them for good.
-const LARGEST: f32 = 1e12;
 /// Silence after which the state is `holding`, s.
 const HOLDING_AFTER_S: f64 = 1.0;
 /// `half_life` at which the memories are those the method was measured with, s.
 const NORMAL_HALF_LIFE_S: f64 = 30.0;
-/// The trim is counted modulo this, frames: a host may go on from one end of the port's range at the other.
-const TRIM_MODULUS: i64 = 1 << 25;
-/// Quanta after a change of talkers in which the lag is put right at once: a crossfade may be under way.
-const TALKER_QUANTA: u32 = 8;
-/// Gaps up to this long are filled frame by frame, frames; longer ones at once.
-const SHORT_GAP: i64 = 4096;
 /// A restored lag is good to this, us: buffers never start up quite alike.
 const RESTORED_SD_US: f64 = 150.0;
 /// A restored drift is never taken for better than this, ppm.
 const RESTORED_DRIFT_SD_PPM: f64 = 2.0;
-
-/// Frames of both microphones, aligned.
-struct Chunk {
-    a: [f32; CHUNK_FRAMES],
-    b: [f32; CHUNK_FRAMES],
-    count: usize,
-}
-
-impl Chunk {
-    fn a(&self) -> &[f32] {
-        &self.a[..self.count]
-    }
-
-    fn b(&self) -> &[f32] {
-        &self.b[..self.count]
-    }
-}
 
 /// What the work on some frames consists of, in this order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Part {
     /// Keeping the frames, and bringing them to the rates of the analysis.
     Taking,
-    /// Reading A late and B between its frames.
+    /// Reading the reference late and the others between their frames.
     Reading,
-    /// Making one sound of both.
-    Mixing,
-    /// Measuring lag and drift.
+    /// Making one sound of all.
+    Combining,
+    /// Measuring lags and drifts.
     Analysing,
 }
 
@@ -68,78 +42,88 @@ pub enum EngineError {
     /// The sample rate is not one the engine can work at.
     #[error("sample rate {0} Hz is outside 8000 to 192000 Hz")]
     Rate(f64),
+    /// Too few or too many microphones.
+    #[error("{0} microphones are given, 2 to {MAX_MICROPHONES} can be merged")]
+    Microphones(usize),
 }
 
-/// The merge of two microphones. See the crate's page for the data path.
-pub struct Engine {
-    rate_hz: f64,
-    controls: Controls,
-    a: History,
-    b: History,
-    streams: Streams,
+/// A microphone that is aligned to the reference.
+struct Other {
+    channel: Channel,
     tracker: Tracker,
     aligner: Aligner,
-    mixer: Mixer,
+    aligned: bool,
+    delay_too_small: bool,
+}
+
+/// The merge of two to eight microphones. See the crate's page for the data path.
+pub struct Engine {
+    rate_hz: f64,
+    rates: Rates,
+    controls: Controls,
+    table: Interpolator,
+    reference: Channel,
+    reader: Aligner,
+    others: Vec<Other>,
+    combiner: Combiner,
     post_filter: PostFilter,
-    delay_frames: i64,
     quantum_frames: usize,
     until_quantum: usize,
-    /// Frames of B still to be thrown away, because the host has put them in.
-    put_in: i64,
-    /// Number of the first frame of a gap in B, its length, and the number after which it can be mended.
-    gap: Option<(i64, i64)>,
-    feed: MixFeed,
-    /// Quanta for which the lag goes to where another talker's is at once.
-    talker_quanta: u32,
-    delay_too_small: bool,
-    /// The two are put out side by side.
+    feed: Feed,
+    chunk: Vec<[f32; CHUNK_FRAMES]>,
+    /// The microphones are put out side by side.
     apart: bool,
-    /// What is held back then, so that it is as late as the mixer would be, and the place of the oldest.
-    held: Vec<(f32, f32)>,
+    /// What is held back then, so that it is as late as the combiner would be, microphone by microphone, and the place of the oldest.
+    held: Vec<Vec<f32>>,
     held_at: usize,
 }
 
 impl Engine {
-    /// Makes an engine for streams of `rate_hz` (8000 to 192000). Allocates; nothing else does, but [`Drop`].
+    /// Makes an engine for `microphones` (2 to 8, the reference first) streams of `rate_hz` (8000 to 192000). Allocates; nothing else
+    /// does, but [`Drop`].
     ///
     /// # Errors
-    /// The rate is outside the range.
-    pub fn new(rate_hz: f64, controls: &Controls) -> Result<Self, EngineError> {
+    /// The rate or the number of microphones is outside the range.
+    pub fn new(rate_hz: f64, microphones: usize, controls: &Controls) -> Result<Self, EngineError> {
         if !(8000.0..=192_000.0).contains(&rate_hz) {
             return Err(EngineError::Rate(rate_hz));
         }
-        let held = (2.0 * MAX_LAG_S * rate_hz) as usize + 2 * TAPS;
-        let streams = Streams::new(rate_hz);
-        let delay_frames = frames(controls.delay_ms, rate_hz);
-        let mixer = Mixer::new(rate_hz);
-        let quantum_frames = QUANTUM * streams.rates.fine_factor;
+        if !(2..=MAX_MICROPHONES).contains(&microphones) {
+            return Err(EngineError::Microphones(microphones));
+        }
+        let rates = Rates::new(rate_hz);
+        let combiner = Combiner::new(rate_hz, microphones);
+        let held = combiner.latency_frames();
+        let reading_delay = reading_delay(controls, rate_hz, held);
+        let reference = Channel::new(&rates);
+        let other = |_| {
+            let channel = Channel::new(&rates);
+            Other {
+                tracker: Tracker::new(&channel.against(&reference, &rates), settings(controls)),
+                aligner: Aligner::new(rate_hz, reading_delay),
+                channel,
+                aligned: false,
+                delay_too_small: false,
+            }
+        };
+        let quantum_frames = QUANTUM * rates.fine_factor;
         Ok(Self {
             rate_hz,
+            rates,
             controls: *controls,
-            a: History::new(held, TAPS),
-            b: History::new(held, TAPS),
-            tracker: Tracker::new(&streams, settings(controls)),
-            streams,
-            aligner: Aligner::new(rate_hz, delay_frames - mixer.latency_frames() as i64),
-            held: vec![(0.0, 0.0); mixer.latency_frames()],
-            held_at: 0,
-            apart: false,
-            mixer,
+            table: Interpolator::default(),
+            others: (1..microphones).map(other).collect(),
+            reference,
+            reader: Aligner::new(rate_hz, reading_delay),
+            combiner,
             post_filter: PostFilter::new(rate_hz),
-            delay_frames,
             quantum_frames,
             until_quantum: quantum_frames,
-            put_in: 0,
-            gap: None,
-            feed: MixFeed {
-                aligned: false,
-                mode: controls.mode,
-                enabled: controls.enabled,
-                correlation: 0.0,
-                voice: Voice::default(),
-            },
-            talker_quanta: 0,
-            delay_too_small: false,
+            feed: Feed { mode: controls.mode, enabled: controls.enabled, aligned: [false; MAX_MICROPHONES] },
+            chunk: vec![[0.0; CHUNK_FRAMES]; microphones],
+            apart: false,
+            held: vec![vec![0.0; held]; microphones],
+            held_at: 0,
         })
     }
 
@@ -148,97 +132,105 @@ impl Engine {
         self.rate_hz
     }
 
+    /// Number of microphones, the reference included.
+    pub fn microphones(&self) -> usize {
+        1 + self.others.len()
+    }
+
     /// Takes the controls for the frames that follow. Audio thread.
     pub fn set_controls(&mut self, controls: &Controls) {
         if *controls == self.controls {
             return;
         }
-        let trim = i64::from(controls.lag_trim_frames) - i64::from(self.controls.lag_trim_frames);
-        if trim != 0 {
-            let half = TRIM_MODULUS / 2;
-            self.trim((trim + half).rem_euclid(TRIM_MODULUS) - half);
+        let reset = controls.reset && !self.controls.reset;
+        for (other, total) in self.others.iter_mut().zip(controls.lag_trim_frames) {
+            other.channel.set_total_trim(i64::from(total), &self.rates);
+            if reset {
+                other.tracker.reset();
+            }
+            other.tracker.set(settings(controls));
         }
-        if controls.reset && !self.controls.reset {
-            self.tracker.reset();
+        if reset {
+            self.combiner.clear();
         }
-        self.tracker.set(settings(controls));
-        self.delay_frames = frames(controls.delay_ms, self.rate_hz);
         self.feed.mode = controls.mode;
         self.feed.enabled = controls.enabled;
         self.controls = *controls;
     }
 
-    /// Merges `out.len()` frames of A and B into `out`. Audio thread: no allocation, lock, system call or panic.
-    /// The output depends on the frames alone, not on how they are split into calls. Where the slices differ in
-    /// length, the shortest counts. Samples that are not finite, or beyond
-    /// 1e12, count as silence.
-    pub fn process(&mut self, a: &[f32], b: &[f32], out: &mut [f32]) {
-        self.process_in_parts(a, b, out, |_| {});
+    /// Merges `out.len()` frames of all microphones, the reference first, into `out`. Audio thread: no allocation, lock, system call or
+    /// panic. The output depends on the frames alone, not on how they are split into calls. Where the slices differ in
+    /// length, the shortest counts; a missing microphone is silent. Samples that are not finite, or 20 dB beyond full scale,
+    /// count as silence.
+    pub fn process(&mut self, microphones: &[&[f32]], out: &mut [f32]) {
+        self.process_in_parts(microphones, out, |_| {});
     }
 
     /// As [`Self::process`], and calls `done` at the end of each part of the work, for those who want to know how long
     /// it takes. Audio thread, if `done` may be called there.
-    pub fn process_in_parts(&mut self, a: &[f32], b: &[f32], out: &mut [f32], mut done: impl FnMut(Part)) {
+    pub fn process_in_parts(&mut self, microphones: &[&[f32]], out: &mut [f32], mut done: impl FnMut(Part)) {
         self.apart = false;
-        let frames = a.len().min(b.len()).min(out.len());
+        let frames = microphones.iter().map(|m| m.len()).min().unwrap_or(0).min(out.len());
         let mut at = 0;
         while at < frames {
-            let chunk = self.read(&a[at..frames], &b[at..frames], &mut done);
-            let end = at + chunk.count;
-            self.mixer.process(chunk.a(), chunk.b(), &mut out[at..end], self.feed);
+            let count = self.read(microphones, at, frames, &mut done);
+            let mut chunk = [&[][..]; MAX_MICROPHONES];
+            for (slice, chunk) in chunk.iter_mut().zip(&self.chunk) {
+                *slice = &chunk[..count];
+            }
+            let end = at + count;
+            self.combiner.process(&chunk[..self.chunk.len()], &mut out[at..end], &self.feed);
             self.post_filter.process(&mut out[at..end], self.controls.post_filter, self.controls.enabled);
-            done(Part::Mixing);
-            self.passed(chunk.count);
+            done(Part::Combining);
+            self.passed(count);
             done(Part::Analysing);
             at = end;
         }
     }
 
-    /// As [`Self::process`], but nothing is mixed: `out_a` is A, delayed, and `out_b` is B, aligned to it and brought to its
-    /// polarity. Until a lag is known, and while `enabled` is off, B is as late against A as it came; `mode` and `post_filter`
-    /// have no say. An engine keeps to one of the two functions. Audio thread, as there.
-    pub fn process_apart(&mut self, a: &[f32], b: &[f32], out_a: &mut [f32], out_b: &mut [f32]) {
+    /// As [`Self::process`], but nothing is combined: `outs` are the microphones, the reference delayed, the others aligned to it and
+    /// brought to its polarity. Until a lag is known, and while `enabled` is off, a microphone is as late against the reference as it
+    /// came; `mode` and `post_filter` have no say. An engine keeps to one of the two functions. Audio thread, as there.
+    pub fn process_apart(&mut self, microphones: &[&[f32]], outs: &mut [&mut [f32]]) {
         self.apart = true;
-        let frames = a.len().min(b.len()).min(out_a.len()).min(out_b.len());
+        let shortest = microphones.iter().map(|m| m.len()).min().unwrap_or(0);
+        let frames = outs.iter().map(|out| out.len()).min().unwrap_or(0).min(shortest);
         let mut at = 0;
         while at < frames {
-            let chunk = self.read(&a[at..frames], &b[at..frames], &mut |_| {});
-            // Not heard, but it learns what the microphones are worth.
-            let mut mixed = [0.0; CHUNK_FRAMES];
-            self.mixer.process(chunk.a(), chunk.b(), &mut mixed[..chunk.count], self.feed);
-            for aligned in chunk.a().iter().zip(chunk.b()) {
-                let held = &mut self.held[self.held_at];
-                (out_a[at], out_b[at]) = *held;
-                *held = (*aligned.0, *aligned.1);
-                self.held_at = (self.held_at + 1) % self.held.len();
-                at += 1;
+            let count = self.read(microphones, at, frames, &mut |_| {});
+            let len = self.held[0].len();
+            for ((out, held), chunk) in outs.iter_mut().zip(&mut self.held).zip(&self.chunk) {
+                for (i, (out, x)) in out[at..at + count].iter_mut().zip(chunk).enumerate() {
+                    *out = std::mem::replace(&mut held[(self.held_at + i) % len], *x);
+                }
             }
-            self.passed(chunk.count);
+            self.held_at = (self.held_at + count) % len;
+            at += count;
+            self.passed(count);
         }
     }
 
-    /// Takes in the next frames, as many as may go in before something else is due, and reads both microphones.
-    fn read(&mut self, a: &[f32], b: &[f32], done: &mut impl FnMut(Part)) -> Chunk {
-        let mut count = a.len().min(self.until_quantum).min(CHUNK_FRAMES);
-        if !self.may_take(count) {
+    /// Takes in the next frames from number `at` to before `end` at most, as many as may go in before something else is due, and
+    /// reads all microphones. Gives how many.
+    fn read(&mut self, microphones: &[&[f32]], at: usize, end: usize, done: &mut impl FnMut(Part)) -> usize {
+        let mut count = (end - at).min(self.until_quantum).min(CHUNK_FRAMES);
+        let now = self.reference.full.count();
+        if self.others.iter().any(|o| !o.channel.may_take(count, o.aligner.reach(now))) {
             count = 1;
         }
-        let mut chunk = Chunk { a: [0.0; CHUNK_FRAMES], b: [0.0; CHUNK_FRAMES], count };
-        let now = self.a.count();
-        self.take(&a[..count], &b[..count]);
+        let silence = [0.0; CHUNK_FRAMES];
+        let piece = |m: usize| microphones.get(m).map_or(&silence[..count], |frames| &frames[at..at + count]);
+        self.reference.extend(piece(0));
+        for (i, other) in self.others.iter_mut().enumerate() {
+            other.channel.extend(piece(i + 1));
+        }
         done(Part::Taking);
-        self.aligner.read(&self.a, &self.b, now, &mut chunk.a[..count], &mut chunk.b[..count]);
+        self.reader.read(&self.table, &self.reference.full, now, &mut self.chunk[0][..count]);
+        for (other, chunk) in self.others.iter_mut().zip(&mut self.chunk[1..]) {
+            other.aligner.read(&self.table, &other.channel.full, now, &mut chunk[..count]);
+        }
         done(Part::Reading);
-        chunk
-    }
-
-    /// `count` frames may be taken in before the first of them is read: what is read is there already, is still
-    /// there then and is not about to be mended.
-    fn may_take(&self, count: usize) -> bool {
-        let (first, end) = self.aligner.reach_in_b(self.a.count());
-        let put_in = self.put_in.min(count as i64);
-        let taken = self.b.count();
-        self.gap.is_none() && end <= taken + 1 - put_in && first >= taken + count as i64 - self.b.held()
+        count
     }
 
     /// Does what is due after `frames` frames.
@@ -249,128 +241,60 @@ impl Engine {
         }
     }
 
-    fn take(&mut self, a: &[f32], b: &[f32]) {
-        let mut finite = [0.0; CHUNK_FRAMES];
-        let mut copy = |x: &[f32]| {
-            for (f, &x) in finite.iter_mut().zip(x) {
-                *f = if x.abs() <= LARGEST { x } else { 0.0 };
-            }
-            finite
-        };
-        let a = &copy(a)[..a.len()];
-        self.a.extend(a);
-        self.streams.a.extend(a);
-        let put_in = self.put_in.min(b.len() as i64);
-        self.put_in -= put_in;
-        let b = &b[put_in as usize..];
-        self.take_b(&copy(b)[..b.len()]);
-    }
-
-    fn take_b(&mut self, b: &[f32]) {
-        self.b.extend(b);
-        self.streams.b.extend(b);
-        self.mend();
-    }
-
-    /// The host has taken `frames` out of B before the next one (negative: puts some in from the next one on).
-    fn trim(&mut self, frames: i64) {
-        self.streams.trim_frames += frames;
-        if frames < 0 {
-            self.put_in -= frames;
-            return;
-        }
-        let kept = self.put_in.min(frames);
-        self.put_in -= kept;
-        let missing = frames - kept;
-        if missing > SHORT_GAP {
-            self.b.skip(missing);
-            self.streams.skip_b(missing);
-            return;
-        }
-        let first = self.b.count();
-        let last = self.b.at(first - 1);
-        for _ in 0..missing {
-            // A gap of a frame or two is bridged and mended; a longer one is silence.
-            self.take_b(&[if missing <= MENDED { last } else { 0.0 }]);
-        }
-        if missing > 0 && missing <= MENDED {
-            self.gap = Some((first, missing));
-        }
-    }
-
-    /// Bridges a gap of B by the cubic through the two frames on each side, once they are there.
-    fn mend(&mut self) {
-        let Some((first, len)) = self.gap else { return };
-        if self.b.count() < first + len + 2 {
-            return;
-        }
-        self.gap = None;
-        let span = (len + 1) as f32;
-        let y = [self.b.at(first - 2), self.b.at(first - 1), self.b.at(first + len), self.b.at(first + len + 1)];
-        let x = [-1.0, 0.0, span, span + 1.0];
-        for k in 0..len {
-            let at = (k + 1) as f32;
-            let lagrange = |i: usize| -> f32 {
-                (0..4).filter(|&j| j != i).map(|j| (at - x[j]) / (x[i] - x[j])).product::<f32>() * y[i]
-            };
-            self.b.set(first + k, lagrange(0) + lagrange(1) + lagrange(2) + lagrange(3));
-        }
-    }
-
-    /// The analysis of one quantum, and where the aligner is to be at the end of the next one.
+    /// The analysis of one quantum, and where the aligners are to be at the end of the next one.
     fn quantum(&mut self) {
         self.until_quantum = self.quantum_frames;
-        self.tracker.quantum(&self.streams);
-        let trim = self.streams.trim_frames as f64;
-        // Both are read earlier by what the mixer holds back: the latency stays the delay.
-        let delay_frames = self.delay_frames - self.mixer.latency_frames() as i64;
-        let largest = self.aligner.largest_lag_frames(delay_frames) + trim;
-        let (mut lag_frames, mut sign, mut trusted) = (self.aligner.lag_frames(), 1.0, false);
-        let mut voice = self.feed.voice;
-        let place_s = (self.a.count() + self.quantum_frames as i64 - delay_frames) as f64 / self.rate_hz;
-        if let Some((lock, speaking)) = self.tracker.follower().at(place_s) {
-            lag_frames = lock.lag_us_at_place(place_s) * 1e-6 * self.rate_hz;
-            sign = lock.sign;
-            trusted = lock.is_trusted();
-            voice = speaking;
-        }
-        if self.apart && !self.controls.enabled {
-            (lag_frames, sign, trusted) = (trim, 1.0, false);
-        }
-        self.delay_too_small = trusted && lag_frames > largest;
-        self.feed.aligned = trusted && !self.delay_too_small;
-        self.talker_quanta = self.talker_quanta.saturating_sub(1);
-        if voice.number != self.feed.voice.number {
-            self.talker_quanta = TALKER_QUANTA;
-        }
-        self.feed.voice = voice;
-        self.feed.correlation = self.tracker.follower().confidence();
-        let smallest = trim - MAX_LAG_S * self.rate_hz;
-        let lag_frames = lag_frames.clamp(smallest, largest);
-        let at_once = self.talker_quanta > 0;
-        if self.aligner.aim(delay_frames, lag_frames, sign, self.quantum_frames, at_once) {
-            self.mixer.jumped();
+        let delay_frames = reading_delay(&self.controls, self.rate_hz, self.combiner.latency_frames());
+        let place_s = (self.reference.full.count() + self.quantum_frames as i64 - delay_frames) as f64 / self.rate_hz;
+        let still = Tap { delay_frames, lag_frames: 0.0, sign: 1.0 };
+        self.reader.aim(still, self.quantum_frames);
+        for (i, other) in self.others.iter_mut().enumerate() {
+            other.tracker.quantum(&other.channel.against(&self.reference, &self.rates));
+            let trim = other.channel.trim_frames as f64;
+            let largest = largest_lag_frames(delay_frames, self.rate_hz) + trim;
+            let (mut lag_frames, mut sign, mut trusted) = (other.aligner.lag_frames(), 1.0, false);
+            if let Some(lock) = other.tracker.lock() {
+                lag_frames = lock.lag_us_at_place(place_s) * 1e-6 * self.rate_hz;
+                sign = lock.sign;
+                trusted = lock.is_trusted();
+            }
+            if self.apart && !self.controls.enabled {
+                (lag_frames, sign, trusted) = (trim, 1.0, false);
+            }
+            other.delay_too_small = trusted && lag_frames > largest;
+            let aligned = trusted && !other.delay_too_small;
+            let smallest = trim - MAX_LAG_S * self.rate_hz;
+            let tap = Tap { delay_frames, lag_frames: lag_frames.clamp(smallest, largest), sign };
+            let moved = other.aligner.aim(tap, self.quantum_frames);
+            if aligned != other.aligned {
+                self.combiner.forget(i + 1);
+            } else if let Some(moved) = moved {
+                self.combiner.realign(i + 1, moved);
+            }
+            other.aligned = aligned;
+            self.feed.aligned[i + 1] = aligned;
         }
     }
 
-    /// The lag of B's own timeline in us, as ms of the streams as passed.
-    fn passed_ms(&self, lag_us: f64) -> f64 {
-        (lag_us - self.streams.trim_us()) * 1e-3
+    /// A lag on a microphone's own timeline in us, as ms of the streams as passed.
+    fn passed_ms(&self, other: &Other, lag_us: f64) -> f64 {
+        (lag_us - other.channel.trim_frames as f64 / self.rate_hz * 1e6) * 1e-3
     }
 
-    fn now_s(&self) -> f64 {
-        self.b.count() as f64 / self.rate_hz
+    fn now_s(&self, other: &Other) -> f64 {
+        other.channel.full.count() as f64 / self.rate_hz
     }
 
-    /// What the engine knows now. Audio thread.
-    pub fn status(&self) -> Status {
-        let lock = self.tracker.lock();
-        let follower = self.tracker.follower();
+    /// What the engine knows now of microphone `microphone` (1: B). Audio thread.
+    pub fn status(&self, microphone: usize) -> Status {
+        let Some(other) = self.others.get(microphone.wrapping_sub(1)) else { return Status::default() };
+        let lock = other.tracker.lock();
+        let follower = other.tracker.follower();
         Status {
-            lag_ms: lock.map_or(0.0, |l| self.passed_ms(l.filter.lag_us(self.now_s()))),
+            lag_ms: lock.map_or(0.0, |l| self.passed_ms(other, l.filter.lag_us(self.now_s(other)))),
             drift_ppm: lock.map_or(0.0, |l| l.filter.drift_ppm()),
             confidence: follower.confidence(),
-            weight: self.mixer.weight_of_b(),
+            weight: self.combiner.share_of(microphone),
             polarity: if lock.is_some_and(|l| l.sign < 0.0) { -1 } else { 1 },
             state: match lock {
                 Some(lock) if lock.is_trusted() => {
@@ -380,58 +304,59 @@ impl Engine {
                 _ => State::Searching,
             },
             latency_frames: self.latency_frames(),
-            applied_lag_ms: self.passed_ms(self.aligner.lag_frames() / self.rate_hz * 1e6),
-            delay_too_small: self.delay_too_small,
+            applied_lag_ms: self.passed_ms(other, other.aligner.lag_frames() / self.rate_hz * 1e6),
+            delay_too_small: other.delay_too_small,
         }
     }
 
     /// Frames by which the output is later than A, for the controls given last. Audio thread.
     pub fn latency_frames(&self) -> u32 {
+        let combining = self.combiner.latency_frames();
+        let reading = reading_delay(&self.controls, self.rate_hz, combining) as usize;
         let filtered = self.controls.post_filter && !self.apart;
-        self.delay_frames as u32 + if filtered { self.post_filter.latency_frames() as u32 } else { 0 }
+        (reading + combining + if filtered { self.post_filter.latency_frames() } else { 0 }) as u32
     }
 
-    /// What was learnt, or None while nothing is. Audio thread.
-    pub fn snapshot(&self) -> Option<Snapshot> {
-        let lock = self.tracker.lock().filter(|l| l.is_trusted())?;
-        let levels = self.mixer.levels();
+    /// What was learnt of a microphone (1: B), or None while nothing is. Audio thread.
+    pub fn snapshot(&self, microphone: usize) -> Option<Snapshot> {
+        let other = self.others.get(microphone.wrapping_sub(1))?;
+        let lock = other.tracker.lock().filter(|l| l.is_trusted())?;
         Some(Snapshot {
             version: SNAPSHOT_VERSION,
             rate_hz: self.rate_hz,
-            lag_s: self.passed_ms(lock.filter.lag_us(self.now_s())) * 1e-3,
+            lag_s: self.passed_ms(other, lock.filter.lag_us(self.now_s(other))) * 1e-3,
             drift_ppm: lock.filter.drift_ppm(),
             drift_sd_ppm: lock.filter.sd()[1],
             polarity: if lock.sign < 0.0 { -1 } else { 1 },
-            level_ratio: levels.level_ratio,
-            noise_ratio: levels.noise_ratio,
         })
     }
 
-    /// Starts from what another engine learnt. Audio thread.
+    /// Starts microphone `microphone` (1: B) from what another engine learnt. Audio thread.
     ///
     /// # Errors
     /// See [`Snapshot::check`]; the engine is then left as it was.
-    pub fn restore(&mut self, snapshot: &Snapshot) -> Result<(), SnapshotError> {
-        snapshot.check(self.rate_hz)?;
-        self.mixer.restore(&Levels { level_ratio: snapshot.level_ratio, noise_ratio: snapshot.noise_ratio });
+    pub fn restore(&mut self, microphone: usize, snapshot: &Snapshot) -> Result<(), SnapshotError> {
+        snapshot.check()?;
+        let Some(other) = self.others.get_mut(microphone.wrapping_sub(1)) else { return Ok(()) };
+        let trim_us = other.channel.trim_frames as f64 / self.rate_hz * 1e6;
         let filter = LagFilter::new(
-            self.now_s(),
-            snapshot.lag_s * 1e6 + self.streams.trim_us(),
+            other.channel.full.count() as f64 / self.rate_hz,
+            snapshot.lag_s * 1e6 + trim_us,
             RESTORED_SD_US,
             snapshot.drift_ppm,
             snapshot.drift_sd_ppm.max(RESTORED_DRIFT_SD_PPM),
         );
         let lock = Lock::restored(filter, f32::from(snapshot.polarity));
-        self.tracker.restore(lock, &self.streams);
+        other.tracker.restore(lock, &other.channel.against(&self.reference, &self.rates));
         Ok(())
     }
 }
 
-/// Gaps up to this long are mended from what is beside them, frames.
-const MENDED: i64 = 4;
-
-fn frames(ms: f32, rate_hz: f64) -> i64 {
-    (f64::from(ms) * 1e-3 * rate_hz).round() as i64
+/// How much the reference is delayed before the combiner, which adds its own `combining_frames`: the latency is the control's
+/// `delay`, but no less than the combiner needs.
+fn reading_delay(controls: &Controls, rate_hz: f64, combining_frames: usize) -> i64 {
+    let delay = (f64::from(controls.delay_ms) * 1e-3 * rate_hz).round() as i64;
+    (delay - combining_frames as i64).max(0)
 }
 
 fn settings(controls: &Controls) -> Settings {

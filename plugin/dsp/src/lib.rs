@@ -46,6 +46,7 @@ mod input;
 mod primitives;
 mod speakers;
 mod tracking;
+mod tuning;
 
 pub use engine::{Engine, EngineError, Part};
 pub use params::{Controls, Mode};

@@ -3,6 +3,8 @@
 //! The LV2 file, the LADSPA descriptor, the program's flags and the configuration keys are all made from this
 //! table or checked against it. The order is an interface: LADSPA hosts pass controls by position.
 
+use crate::combining::spatial_filter::MAX_MICROPHONES;
+
 /// What a port's number counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Unit {
@@ -55,7 +57,7 @@ pub struct Port {
 }
 
 /// Names of `mode`, in the order of their values.
-pub const MODE_NAMES: [&str; 5] = ["average", "weighted", "weighted by band", "only A", "only B aligned"];
+pub const MODE_NAMES: [&str; 5] = ["average", "merge", "merge, dereverberated", "only A", "only B aligned"];
 /// Names of `state`, in the order of their values.
 pub const STATE_NAMES: [&str; 3] = ["searching", "locked", "holding"];
 
@@ -243,11 +245,11 @@ pub const METERS: [Port; 7] = [
 pub enum Mode {
     /// Equal shares.
     Average,
-    /// Maximum-ratio weights over the whole spectrum.
+    /// One filter per frequency over all microphones.
     #[default]
-    Weighted,
-    /// Weights by frequency band: better where the noises differ in spectrum.
-    Banded,
+    Merge,
+    /// The same, after late reverberation has been subtracted.
+    Dereverberate,
     /// Only A.
     OnlyA,
     /// Only B, aligned to A.
@@ -274,8 +276,8 @@ pub struct Controls {
     pub hold: bool,
     /// The trigger's present value; the engine acts on its rise.
     pub reset: bool,
-    /// Running total of frames that the host has taken out of B.
-    pub lag_trim_frames: i32,
+    /// Running totals of frames that the host has dropped from B, C, ….
+    pub lag_trim_frames: [i32; MAX_OTHERS],
     /// Lower the steady noise that the merge leaves.
     pub post_filter: bool,
 }
@@ -302,29 +304,32 @@ impl Controls {
             half_life_s: get(4),
             mode: match get(5).round() as u8 {
                 0 => Mode::Average,
-                2 => Mode::Banded,
+                2 => Mode::Dereverberate,
                 3 => Mode::OnlyA,
                 4 => Mode::OnlyB,
-                _ => Mode::Weighted,
+                _ => Mode::Merge,
             },
             hold: get(6) > 0.5,
             reset: get(7) > 0.5,
-            lag_trim_frames: get(8).round() as i32,
+            lag_trim_frames: std::array::from_fn(|i| if i == 0 { get(8).round() as i32 } else { 0 }),
             post_filter: get(9) > 0.5,
         }
     }
 
-    /// What link `link` (from 0) of a chain of `links` engines is told, each of which merges one more microphone into what the
-    /// ones before it gave: noise is taken out of what all have put together, once.
+    /// What link `link` (from 0) of a chain of `links` plugins gets, each of which merges one more microphone into what the ones before
+    /// it gave: noise is lowered in what all have put together, once.
     #[must_use]
     pub fn of_link(self, link: usize, links: usize) -> Self {
         Self { post_filter: self.post_filter && link + 1 == links, ..self }
     }
 }
 
-/// Room that a delay chosen by [`delay_for_lag_ms`] leaves for later changes of the lag, ms: another place of the
-/// talker, a lost buffer, an hour of drift.
-const DELAY_MARGIN_MS: f64 = 30.0;
+/// Microphones besides the reference, at most.
+pub const MAX_OTHERS: usize = MAX_MICROPHONES - 1;
+
+/// What a delay chosen by [`delay_for_lag_ms`] adds to the lag, ms: a frame of the combiner, and room for later changes of the lag
+/// (another place of the talker, a lost buffer, an hour of drift).
+const DELAY_MARGIN_MS: f64 = 32.0 + 12.0;
 
 /// The `delay` that a lag found at the first lock asks for, ms.
 pub fn delay_for_lag_ms(lag_ms: f64) -> f32 {

@@ -29,7 +29,8 @@ pub struct Stream {
 }
 
 impl Stream {
-    fn new(rates: &Rates) -> Self {
+    /// For a stream of these rates.
+    pub fn new(rates: &Rates) -> Self {
         let frames = |rate: f64| (2.0 * MAX_LAG_S * rate) as usize + 2 * GUARD;
         Self {
             decimator: Decimator::new(rates.fine_factor),
@@ -49,7 +50,7 @@ impl Stream {
     }
 
     /// Takes `frames` frames of silence at once. The rest below one frame of the correlator goes through the filters.
-    fn skip(&mut self, frames: i64, rates: &Rates) {
+    pub fn skip(&mut self, frames: i64, rates: &Rates) {
         let (fine, coarse) = (rates.fine_factor as i64, rates.coarse_factor as i64);
         let blocks = frames / (fine * coarse);
         self.coarse.skip(blocks);
@@ -96,30 +97,20 @@ impl Rates {
     }
 }
 
-/// Both microphones.
-pub struct Streams {
+/// A microphone against the reference, as the tracker sees them.
+#[derive(Clone, Copy)]
+pub struct Pair<'a> {
     /// The rates.
     pub rates: Rates,
-    /// Microphone A.
-    pub a: Stream,
-    /// Microphone B, on its own timeline.
-    pub b: Stream,
-    /// Frames that the host has taken out of B, at the full rate.
+    /// The reference, A.
+    pub a: &'a Stream,
+    /// The other one, on its own timeline.
+    pub b: &'a Stream,
+    /// Frames of B that the host has dropped, at the full rate.
     pub trim_frames: i64,
 }
 
-impl Streams {
-    /// For streams of `full_hz`.
-    pub fn new(full_hz: f64) -> Self {
-        let rates = Rates::new(full_hz);
-        Self { rates, a: Stream::new(&rates), b: Stream::new(&rates), trim_frames: 0 }
-    }
-
-    /// Takes `frames` frames of silence in B at once.
-    pub fn skip_b(&mut self, frames: i64) {
-        self.b.skip(frames, &self.rates);
-    }
-
+impl Pair<'_> {
     /// Seconds on a stream's own clock of frame 0 of its analysis rate.
     pub fn fine_start_s(&self) -> f64 {
         self.a.decimator.offset_frames() / self.rates.full_hz

@@ -1,6 +1,5 @@
 //! Windows, filters and recursions that know nothing of microphones.
 
-pub mod biquad;
 pub mod fir;
-pub mod levinson;
+pub mod lanes;
 pub mod window;

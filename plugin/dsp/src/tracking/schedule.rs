@@ -7,7 +7,7 @@ use crate::acquisition::gcc_search::Peak;
 use crate::analysis::averages::Sums;
 use crate::analysis::cross_spectrum::{Observation, Observer};
 use crate::analysis::delay_estimate::{Measurement, Peaks, energy, peaks};
-use crate::input::timeline::{MAX_LAG_S, Streams};
+use crate::input::timeline::{MAX_LAG_S, Pair};
 use crate::speakers::speaker_change::{Heard, Talkers, Voice, Whose};
 use crate::tracking::jump_detector::{Jump, Reason, Watch};
 use crate::tracking::lag_sro_search::PullIn;
@@ -96,7 +96,7 @@ pub struct Follower {
 
 impl Follower {
     /// For the given streams.
-    pub fn new(streams: &Streams) -> Self {
+    pub fn new(streams: &Pair<'_>) -> Self {
         let rates = &streams.rates;
         let observer = Observer::new(rates.fine_hz, rates.frame);
         let band = observer.band();
@@ -176,12 +176,12 @@ impl Follower {
     }
 
     /// The sound so far says nothing of the lag that is to be followed.
-    pub fn begin_anew(&mut self, streams: &Streams) {
+    pub fn begin_anew(&mut self, streams: &Pair<'_>) {
         self.first_frame = [streams.a.fine.count(), streams.b.fine.count()];
     }
 
     /// Follows a new lock. The sound of the last second is gone through first, as fast as the steps allow.
-    pub fn lock_on(&mut self, lock: Lock, streams: &Streams) {
+    pub fn lock_on(&mut self, lock: Lock, streams: &Pair<'_>) {
         let hop = self.hop() as i64;
         let back = (REPLAY_S / self.hop_s) as i64 * hop;
         self.next_count = streams.a.fine.count() / hop * hop - back;
@@ -215,7 +215,7 @@ impl Follower {
     }
 
     /// Starts the work on the next aligned pair of frames, where it is there and the last one is done.
-    pub fn begin(&mut self, streams: &Streams) {
+    pub fn begin(&mut self, streams: &Pair<'_>) {
         let [a_count, b_count] = [streams.a.fine.count(), streams.b.fine.count()];
         let Some(lock) = &self.lock else { return };
         let age = a_count - self.next_count;
@@ -244,7 +244,7 @@ impl Follower {
     }
 
     /// Does the next bounded piece of work; gives a jump when one was made.
-    pub fn step(&mut self, streams: &Streams) -> Option<Jump> {
+    pub fn step(&mut self, streams: &Pair<'_>) -> Option<Jump> {
         match self.stage {
             Stage::Idle => {}
             Stage::FrameA => {

@@ -7,7 +7,7 @@
 
 use crate::acquisition::gcc_search::{Aim, BLOCK, Correlator, Finding, HOP};
 use crate::acquisition::lag_vote::{Candidate, Votes};
-use crate::input::timeline::{QUANTUM, Streams};
+use crate::input::timeline::{Pair, QUANTUM};
 use crate::tracking::imm_kalman::LagFilter;
 use crate::tracking::jump_detector::Reason;
 use crate::tracking::lock::Lock;
@@ -58,7 +58,7 @@ pub struct Tracker {
 
 impl Tracker {
     /// For the given streams.
-    pub fn new(streams: &Streams, settings: Settings) -> Self {
+    pub fn new(streams: &Pair<'_>, settings: Settings) -> Self {
         let rates = &streams.rates;
         let correlator = Correlator::new(rates.coarse_hz, 1.0);
         let follower = Follower::new(streams);
@@ -99,7 +99,7 @@ impl Tracker {
     }
 
     /// Starts from a lag and drift known from before. The sound so far says nothing of them.
-    pub fn restore(&mut self, lock: Lock, streams: &Streams) {
+    pub fn restore(&mut self, lock: Lock, streams: &Pair<'_>) {
         self.correlator.clear();
         self.votes = Votes::default();
         let count = streams.a.coarse.count();
@@ -120,7 +120,7 @@ impl Tracker {
     }
 
     /// Does the work of one quantum, [`QUANTUM`] frames after the last.
-    pub fn quantum(&mut self, streams: &Streams) {
+    pub fn quantum(&mut self, streams: &Pair<'_>) {
         if self.settings.hold {
             return;
         }
@@ -140,7 +140,7 @@ impl Tracker {
         }
     }
 
-    fn follow(&mut self, streams: &Streams) {
+    fn follow(&mut self, streams: &Pair<'_>) {
         if let Some(jump) = self.follower.step(streams) {
             // The correlator's sums belong to the old place.
             if jump.reason != Reason::Far {
@@ -149,7 +149,7 @@ impl Tracker {
         }
     }
 
-    fn begin_block(&mut self, streams: &Streams) {
+    fn begin_block(&mut self, streams: &Pair<'_>) {
         let trim = streams.trim_coarse();
         let moved = trim - self.trim_coarse;
         self.trim_coarse = trim;
@@ -172,11 +172,11 @@ impl Tracker {
     }
 
     /// Now, on B's clock.
-    fn now_s(streams: &Streams) -> f64 {
+    fn now_s(streams: &Pair<'_>) -> f64 {
         streams.b.fine.count() as f64 / streams.rates.fine_hz + streams.fine_start_s()
     }
 
-    fn correlate(&mut self, streams: &Streams) {
+    fn correlate(&mut self, streams: &Pair<'_>) {
         let Some(finding) = self.correlator.step(&streams.a.coarse, &streams.b.coarse) else { return };
         let now_s = Self::now_s(streams);
         match finding {
@@ -193,7 +193,7 @@ impl Tracker {
     }
 
     /// Puts a found lag to the test, unless it is under test already or the present one does well.
-    fn try_out(&mut self, found: &Candidate, now_s: f64, streams: &Streams) {
+    fn try_out(&mut self, found: &Candidate, now_s: f64, streams: &Pair<'_>) {
         if let Some(lock) = self.follower.current_mut() {
             if lock.is_trusted() || (lock.filter.lag_us(now_s) - found.lag_us).abs() < SAME_LAG_US {
                 lock.sure |= found.sure;

@@ -1,0 +1,85 @@
+//! How much of each bin is new: neither the late reverberation of what came before nor steady noise.
+//!
+//! m = max(0, 1 - max(late, steady) / p), where p is the power of all microphones, each divided by its own mean; late is
+//! what a room of [`Mask::t60_s`](crate::tuning::Mask) leaves of the power [`Mask::late_s`](crate::tuning::Mask) ago
+//! (statistical model: Lebart et al., Acta Acustica 87, 2001); steady is the minimum of the smoothed power over 0.8 to 1.6 s
+//! (minimum statistics: Martin, IEEE TSAP 9(5), 2001), times its bias.
+
+use crate::primitives::lanes::Real;
+use crate::tuning::Mask as Tuning;
+
+/// Frames by which late sound is behind.
+const LATE_FRAMES: usize = 2;
+
+/// The mask's memory for all bins.
+pub struct Mask {
+    keep_mean: f32,
+    keep_power: f32,
+    keep_smooth: f32,
+    late: f32,
+    bias: f32,
+    minimum_frames: usize,
+    /// Microphone by microphone, group by group.
+    mean: Vec<Vec<Real>>,
+    /// Share of the means' memory that is filled.
+    used: f32,
+    power: Vec<Real>,
+    past: [Vec<Real>; LATE_FRAMES],
+    smooth: Vec<Real>,
+    low: [Vec<Real>; 2],
+    frame: usize,
+}
+
+impl Mask {
+    /// For `groups` groups of bins of `microphones` microphones, a frame each `hop_s`.
+    pub fn new(tuning: &Tuning, microphones: usize, groups: usize, hop_s: f64) -> Self {
+        let keep = |memory_s: f64| 1.0 - (-hop_s / memory_s).exp() as f32;
+        let zeros = || vec![Real::ZERO; groups];
+        let high = || vec![Real::all(1e30); groups];
+        Self {
+            keep_mean: keep(tuning.mean_s),
+            keep_power: keep(tuning.power_s),
+            keep_smooth: keep(tuning.smooth_s),
+            late: (-13.8 * tuning.late_s / tuning.t60_s).exp() as f32,
+            bias: tuning.minimum_bias,
+            minimum_frames: (tuning.minimum_s / hop_s) as usize,
+            mean: vec![vec![Real::all(1e-14); groups]; microphones],
+            used: 0.0,
+            power: zeros(),
+            past: [zeros(), zeros()],
+            smooth: zeros(),
+            low: [high(), high()],
+            frame: 0,
+        }
+    }
+
+    /// Before the first group of a frame.
+    pub fn begin(&mut self) {
+        self.used += self.keep_mean * (1.0 - self.used);
+        if self.frame.is_multiple_of(self.minimum_frames) {
+            self.low.swap(0, 1);
+            self.low[0].fill(Real::all(1e30));
+        }
+        self.frame += 1;
+        self.past.swap(0, 1);
+    }
+
+    /// Takes the powers of one group and gives its mask.
+    pub fn learn(&mut self, group: usize, powers: &[Real]) -> Real {
+        let mut p = Real::ZERO;
+        for (mean, power) in self.mean.iter_mut().zip(powers) {
+            mean[group].approach(*power, self.keep_mean);
+            p += *power / mean[group];
+        }
+        let p = p * self.used;
+        self.smooth[group].approach(p, self.keep_smooth);
+        self.low[0][group] = self.low[0][group].min(self.smooth[group]);
+        // What stands here is two frames old; it makes room for the newest.
+        let late = self.past[0][group] * self.late;
+        self.power[group].approach(p, self.keep_power);
+        self.past[0][group] = self.power[group];
+        let steady = self.low[0][group].min(self.low[1][group]) * self.bias;
+        let old = late.max(steady) / (self.power[group] + 1e-14);
+        (Real::all(1.0) - old).max(Real::ZERO)
+    }
+}

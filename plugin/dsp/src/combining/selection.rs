@@ -1,0 +1,191 @@
+//! Which microphone deserves trust, and what goes out where the filter does not.
+//!
+//! A microphone's contrast is the mean over a band of ln(S/V): how far the talker stands out of late sound and noise. It
+//! falls with noise, distance and clipping alike, and a missing band has none. A microphone that is behind in a
+//! band has its noise count for more there (the guard), for a filter that is estimated can only lose by it.
+
+use crate::combining::combiner::Feed;
+use crate::combining::condition::Condition;
+use crate::combining::spatial_filter::{MAX_MICROPHONES, Said};
+use crate::params::Mode;
+use crate::primitives::lanes::{Complex, LANES, Real};
+use crate::tuning::Combining;
+
+/// Upper edges of the bands in which contrast is compared, Hz.
+const BAND_EDGES_HZ: [f64; 9] = [500.0, 1000.0, 2000.0, 3500.0, 6000.0, 8000.0, 12_000.0, 16_000.0, f64::INFINITY];
+const BANDS: usize = BAND_EDGES_HZ.len();
+/// Bands of the voice, which decide which microphone the output follows.
+const VOICE_BANDS: std::ops::Range<usize> = 0..5;
+/// How much more the noise of a microphone counts that must not be heard.
+const EXCLUDED: f32 = 1e4;
+
+/// What is known of one microphone.
+#[derive(Clone, Copy, Debug, Default)]
+struct Standing {
+    /// Contrast by band, nepers.
+    contrast: [f32; BANDS],
+    /// Share in the filter.
+    share: f32,
+}
+
+/// The choice.
+pub struct Selection {
+    microphones: usize,
+    guard: f32,
+    behind: f32,
+    keep_contrast: f32,
+    keep_share: f32,
+    band_of: Vec<usize>,
+    groups_in: [f32; BANDS],
+    standing: [Standing; MAX_MICROPHONES],
+    /// Sums of the frame being learnt.
+    frame: [Standing; MAX_MICROPHONES],
+    reference: usize,
+    /// What of each microphone's noise counts, by band; and how much of its speech is noise.
+    noisier: [[(f32, f32); MAX_MICROPHONES]; BANDS],
+    gain: f32,
+    /// Fixed weights, where the filter is not used.
+    fixed: Option<[f32; MAX_MICROPHONES]>,
+    used: [bool; MAX_MICROPHONES],
+}
+
+impl Selection {
+    /// For `groups` groups of bins `bin_hz` apart, a frame each `hop_s`.
+    pub fn new(tuning: &Combining, microphones: usize, groups: usize, hop_s: f64, bin_hz: f64) -> Self {
+        let keep = |memory_s: f64| (1.0 - (-hop_s / memory_s).exp()) as f32;
+        let band = |group: usize| {
+            let middle_hz = (group as f64 + 0.5) * LANES as f64 * bin_hz;
+            BAND_EDGES_HZ.iter().position(|edge| middle_hz < *edge).unwrap_or(BANDS - 1)
+        };
+        let band_of: Vec<usize> = (0..groups).map(band).collect();
+        let mut groups_in = [0.0; BANDS];
+        for band in &band_of {
+            groups_in[*band] += 1.0;
+        }
+        Self {
+            microphones,
+            guard: tuning.selection.guard,
+            behind: tuning.selection.behind,
+            keep_contrast: keep(tuning.selection.memory_s),
+            keep_share: keep(tuning.filter.share_s),
+            band_of,
+            groups_in,
+            standing: [Standing::default(); MAX_MICROPHONES],
+            frame: [Standing::default(); MAX_MICROPHONES],
+            reference: 0,
+            noisier: [[(1.0, 0.0); MAX_MICROPHONES]; BANDS],
+            gain: 1.0,
+            fixed: None,
+            used: [true; MAX_MICROPHONES],
+        }
+    }
+
+    /// Before a frame is filtered.
+    pub fn begin(&mut self, condition: &Condition, feed: &Feed) {
+        let n = self.microphones;
+        for (i, used) in self.used.iter_mut().enumerate() {
+            *used = (i == 0 || feed.aligned[i]) && !condition.has_gap(i) && !condition.is_left_out(i);
+        }
+        let only = |i: usize| {
+            let mut fixed = [0.0; MAX_MICROPHONES];
+            fixed[i] = 1.0;
+            Some(fixed)
+        };
+        let alone = |i: usize| {
+            let mut fixed = [0.0; MAX_MICROPHONES];
+            fixed[i] = (condition.level(0) / condition.level(i).max(1e-12)).sqrt().clamp(0.1, 10.0);
+            Some(fixed)
+        };
+        let used = self.used[..n].iter().filter(|used| **used).count();
+        self.fixed = match feed.mode {
+            _ if !feed.enabled => only(0),
+            Mode::OnlyA => only(0),
+            Mode::OnlyB => only(1),
+            _ if used == 0 => only(0),
+            Mode::Average => Some(self.used.map(|used| f32::from(u8::from(used)))),
+            _ if used == 1 => alone(self.used.iter().position(|used| *used).unwrap_or(0)),
+            _ if (0..n).any(|i| condition.has_gap(i) && !condition.is_left_out(i)) => {
+                let best = (0..n)
+                    .filter(|i| self.used[*i])
+                    .max_by(|i, j| self.standing[*i].share.total_cmp(&self.standing[*j].share));
+                alone(best.unwrap_or(0))
+            }
+            _ => None,
+        };
+        if let (Mode::Average, Some(fixed)) = (feed.mode, &mut self.fixed) {
+            for f in fixed.iter_mut().filter(|f| **f > 0.0) {
+                *f = 1.0 / used as f32;
+            }
+        }
+        for (band, noisier) in self.noisier.iter_mut().enumerate() {
+            let top = (0..n).map(|i| self.standing[i].contrast[band]).fold(f32::NEG_INFINITY, f32::max);
+            for (i, noisier) in noisier[..n].iter_mut().enumerate() {
+                let behind = (top - self.standing[i].contrast[band] - self.behind).max(0.0);
+                let may = (i == 0 || feed.aligned[i]) && !condition.is_left_out(i);
+                noisier.0 = (1.0 + self.guard * behind * behind) * if may { 1.0 } else { EXCLUDED };
+                noisier.1 = condition.clipped(i);
+            }
+        }
+        self.gain = (condition.level(0) / condition.level(self.reference).max(1e-12)).sqrt().clamp(0.1, 10.0);
+    }
+
+    /// The weights with which one group goes out.
+    #[inline(always)]
+    pub fn weigh(&self, group: usize, filter: &[Complex], weights: &mut [Complex]) {
+        let _ = group;
+        match &self.fixed {
+            None => weights.copy_from_slice(filter),
+            Some(fixed) => {
+                for (w, f) in weights.iter_mut().zip(fixed) {
+                    *w = Complex::real(Real::all(*f));
+                }
+            }
+        }
+    }
+
+    /// What the filter of a group is to be found with: each microphone's noise, the reference and its gain.
+    #[inline(always)]
+    pub fn orders(&self, group: usize) -> ([(f32, f32); MAX_MICROPHONES], usize, f32) {
+        (self.noisier[self.band_of[group]], self.reference, self.gain)
+    }
+
+    /// Takes what one group said.
+    #[inline(always)]
+    pub fn hear(&mut self, group: usize, said: &Said, _mask: Real, _merged: Real) {
+        let band = self.band_of[group];
+        for i in 0..self.microphones {
+            self.frame[i].contrast[band] += said.contrast[i].sum();
+            if VOICE_BANDS.contains(&band) {
+                self.frame[i].share += said.share[i].sum();
+            }
+        }
+    }
+
+    /// All groups of a frame have spoken.
+    pub fn finish(&mut self) {
+        let voice: f32 = self.groups_in[VOICE_BANDS].iter().sum();
+        for i in 0..self.microphones {
+            let frame = std::mem::take(&mut self.frame[i]);
+            let standing = &mut self.standing[i];
+            for band in 0..BANDS {
+                let contrast = frame.contrast[band] / (self.groups_in[band] * LANES as f32).max(1.0);
+                standing.contrast[band] += self.keep_contrast * (contrast - standing.contrast[band]);
+            }
+            let share = frame.share / (voice * LANES as f32).max(1.0);
+            standing.share += self.keep_share * (share - standing.share);
+        }
+        let most = (0..self.microphones).max_by(|i, j| self.standing[*i].share.total_cmp(&self.standing[*j].share));
+        self.reference = most.unwrap_or(0);
+    }
+
+    /// Share of a microphone in what goes out.
+    pub fn share_of(&self, microphone: usize, _feed: &Feed) -> f32 {
+        match &self.fixed {
+            Some(fixed) => {
+                let sum: f32 = fixed.iter().sum();
+                fixed[microphone] / sum.max(1e-9)
+            }
+            None => self.standing[microphone].share,
+        }
+    }
+}

@@ -1,0 +1,213 @@
+//! One filter per frequency over all microphones: distortionless towards one of them, least noise otherwise (RTF-MVDR).
+//!
+//! Model, in every bin: x = h s + v, h the talker's transfer functions, s the talker, v late sound and noise. With the mask m
+//! of [`Mask`](crate::combining::mask::Mask), S = <m x x^H> holds the talker and V = <(1-m) x x^H> the rest. The
+//! principal eigenvector u of V^-1 S has the largest ratio of the two (GEV: Warsitz and Haeb-Umbach, IEEE TASLP 15(5),
+//! 2007); h = V u is the relative transfer function up to a factor (covariance whitening: Markovich, Gannot and Cohen, IEEE
+//! TASLP 17(6), 2009), and w = V^-1 h / (h^H V^-1 h), scaled to pass the talker as the reference microphone hears him, is the
+//! MVDR filter. The eigenvector is followed by power iteration from where it was: one step a frame.
+
+use crate::primitives::lanes::{Complex, Real, cholesky};
+use crate::tuning::Filter as Tuning;
+
+/// Microphones, at most.
+pub const MAX_MICROPHONES: usize = 8;
+/// Steps of the power iteration in each frame.
+const STEPS: usize = 2;
+
+/// Weight of the direction that was, where speech decides nothing.
+const STAYS: f32 = 1e-6;
+/// Power below which there is nothing, full scale squared: -120 dB, in the transform's scale.
+const LEAST_POWER: f32 = 1e-14;
+
+/// Covariances and filters of all bins.
+pub struct SpatialFilter {
+    microphones: usize,
+    loading: f32,
+    /// Lower triangles, group by group.
+    speech: Vec<Complex>,
+    noise: Vec<Complex>,
+    /// h up to a factor, and the filter: group, microphone.
+    direction: Vec<Complex>,
+    weights: Vec<Complex>,
+}
+
+/// What one group of bins says about the microphones.
+pub struct Said {
+    /// ln(S / V) of each microphone.
+    pub contrast: [Real; MAX_MICROPHONES],
+    /// Each one's share in what the filter gives.
+    pub share: [Real; MAX_MICROPHONES],
+}
+
+impl SpatialFilter {
+    /// For `groups` groups of bins; the reference plays alone until something is known.
+    pub fn new(tuning: &Tuning, microphones: usize, groups: usize) -> Self {
+        let elements = cholesky::elements(microphones) * groups;
+        let mut filter = Self {
+            microphones,
+            loading: tuning.loading,
+            speech: vec![Complex::ZERO; elements],
+            noise: vec![Complex::ZERO; elements],
+            direction: vec![Complex::ZERO; microphones * groups],
+            weights: vec![Complex::ZERO; microphones * groups],
+        };
+        filter.clear();
+        filter
+    }
+
+    /// The filter of one group: w, of which the output is the sum of conj(w) x.
+    #[inline(always)]
+    pub fn weights(&self, group: usize) -> &[Complex] {
+        &self.weights[group * self.microphones..][..self.microphones]
+    }
+
+    /// Takes one group of a frame: `x` of each microphone, the mask, and by how much what was learnt fades for speech and for noise.
+    pub fn learn(&mut self, group: usize, x: &[Complex], mask: Real, fade: [f32; 2]) {
+        let elements = cholesky::elements(self.microphones);
+        let speech = &mut self.speech[group * elements..][..elements];
+        let noise = &mut self.noise[group * elements..][..elements];
+        let mut at = 0;
+        for i in 0..self.microphones {
+            for j in 0..=i {
+                let cross = x[i].mul_conj(x[j]);
+                let new = cross * mask;
+                speech[at].approach(new, fade[0]);
+                noise[at].approach(cross - new, fade[1]);
+                at += 1;
+            }
+        }
+    }
+
+    /// Finds the filter of one group anew. `noisier`: V of each microphone counts for so many times as much, and so many times S is noise as well.
+    /// `reference`: whose sound the talker keeps, with this gain.
+    pub fn solve(&mut self, group: usize, noisier: &[(f32, f32)], reference: usize, gain: f32) -> Said {
+        let n = self.microphones;
+        let elements = cholesky::elements(n);
+        let s = &self.speech[group * elements..][..elements];
+        let v = &self.noise[group * elements..][..elements];
+        let mut said = Said { contrast: [Real::ZERO; MAX_MICROPHONES], share: [Real::ZERO; MAX_MICROPHONES] };
+        // Each microphone is brought to noise of power 1 (x / root of V's diagonal): whatever their levels, nothing overflows and
+        // the factor's pivots stay above the loading.
+        let mut unit = [Real::ZERO; MAX_MICROPHONES];
+        for (i, (times, of_speech)) in noisier.iter().enumerate() {
+            let at = cholesky::at(i, i);
+            let alone = v[at].re * (1.0 + self.loading) + s[at].re * *of_speech + LEAST_POWER;
+            let ratio = (s[at].re + LEAST_POWER) / alone;
+            said.contrast[i] = Real(ratio.0.map(f32::ln));
+            unit[i] = (alone * *times).sqrt().recip();
+        }
+        let mut white = [Complex::ZERO; cholesky::elements(MAX_MICROPHONES)];
+        let white = &mut white[..elements];
+        let mut speech = [Complex::ZERO; cholesky::elements(MAX_MICROPHONES)];
+        for i in 0..n {
+            for j in 0..=i {
+                let (at, scale) = (cholesky::at(i, j), unit[i] * unit[j]);
+                white[at] = if i == j { Complex::real(Real::all(1.0)) } else { v[at] * scale };
+                speech[at] = s[at] * scale;
+            }
+        }
+        cholesky::factor(n, white);
+        // h = S u, u = V^-1 h: the steps of the power iteration.
+        let direction = &mut self.direction[group * n..][..n];
+        let mut u = [Complex::ZERO; MAX_MICROPHONES];
+        let mut h = [Complex::ZERO; MAX_MICROPHONES];
+        h[..n].copy_from_slice(direction);
+        for step in 0..=STEPS {
+            u[..n].copy_from_slice(&h[..n]);
+            cholesky::solve(n, white, &mut u[..n]);
+            if step == STEPS {
+                break;
+            }
+            for (i, h) in h[..n].iter_mut().enumerate() {
+                // Where there is no speech yet, the direction stays.
+                let mut sum = *h * STAYS;
+                for (j, u) in u[..n].iter().enumerate() {
+                    let element = if j <= i { speech[cholesky::at(i, j)] } else { speech[cholesky::at(j, i)].conj() };
+                    sum += element * *u;
+                }
+                *h = sum;
+            }
+            let mut length = Real::all(1e-30);
+            for h in &h[..n] {
+                length += h.norm_sqr();
+            }
+            let to_one = length.sqrt().recip();
+            for h in &mut h[..n] {
+                *h = *h * to_one;
+            }
+        }
+        direction.copy_from_slice(&h[..n]);
+        let mut q = Real::all(1e-30);
+        let mut whole = Real::all(1e-30);
+        for i in 0..n {
+            q += h[i].mul_conj(u[i]).re;
+            said.share[i] = u[i].norm_sqr();
+            whole += said.share[i];
+        }
+        let per_whole = whole.recip();
+        for share in &mut said.share[..n] {
+            *share = *share * per_whole;
+        }
+        // w^H h = h of the reference: w = u conj(h_reference) / q, each as the microphones are.
+        let k = h[reference].conj() * (q.recip() * gain / unit[reference]);
+        for (i, w) in self.weights[group * n..][..n].iter_mut().enumerate() {
+            *w = u[i] * k * unit[i];
+        }
+        said
+    }
+
+    /// Microphone `microphone` is read `turn` (a phasor for each bin) elsewhere from now on: what was learnt goes on.
+    pub fn realign(&mut self, microphone: usize, turn: &[Complex]) {
+        let n = self.microphones;
+        let elements = cholesky::elements(n);
+        for (group, &turn) in turn.iter().enumerate() {
+            for values in [&mut self.speech, &mut self.noise] {
+                let matrix = &mut values[group * elements..][..elements];
+                for i in 0..n {
+                    for j in 0..i {
+                        let element = &mut matrix[cholesky::at(i, j)];
+                        if i == microphone {
+                            *element = *element * turn;
+                        } else if j == microphone {
+                            *element = element.mul_conj(turn);
+                        }
+                    }
+                }
+            }
+            for values in [&mut self.direction, &mut self.weights] {
+                let value = &mut values[group * n + microphone];
+                *value = *value * turn;
+            }
+        }
+    }
+
+    /// Forgets what was learnt of a microphone: it may be another one now.
+    pub fn forget(&mut self, microphone: usize) {
+        let n = self.microphones;
+        let elements = cholesky::elements(n);
+        for values in [&mut self.speech, &mut self.noise] {
+            for matrix in values.chunks_exact_mut(elements) {
+                for i in 0..n {
+                    for j in 0..=i {
+                        if i != j && (i == microphone || j == microphone) {
+                            matrix[cholesky::at(i, j)] = Complex::ZERO;
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    /// Forgets everything.
+    pub fn clear(&mut self) {
+        self.speech.fill(Complex::ZERO);
+        self.noise.fill(Complex::ZERO);
+        for values in [&mut self.direction, &mut self.weights] {
+            values.fill(Complex::ZERO);
+            for of_group in values.chunks_exact_mut(self.microphones) {
+                of_group[0] = Complex::real(Real::all(1.0));
+            }
+        }
+    }
+}
