@@ -55,7 +55,7 @@ pub struct Port {
 }
 
 /// Names of `mode`, in the order of their values.
-pub const MODE_NAMES: [&str; 5] = ["average", "weighted", "weighted by band", "only A", "only B aligned"];
+pub const MODE_NAMES: [&str; 5] = ["average", "merge", "merge, dereverberated", "only A", "only B aligned"];
 /// Names of `state`, in the order of their values.
 pub const STATE_NAMES: [&str; 3] = ["searching", "locked", "holding"];
 
