@@ -135,7 +135,7 @@ pub const ALIGN: Layout = Layout {
 };
 
 /// Names of merge4's `mode`, from 1 on.
-const MERGE4_MODES: [&str; 4] = ["weighted", "weighted by band", "only A", "only B aligned"];
+const MERGE4_MODES: [&str; 4] = ["merge", "merge, dereverberated", "only A", "only B aligned"];
 
 /// The meters of one microphone of merge4.
 macro_rules! meters_of {
