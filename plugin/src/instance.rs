@@ -2,7 +2,7 @@
 
 use std::sync::{Mutex, MutexGuard, TryLockError};
 
-use driftmerge_dsp::{EngineError, SnapshotError};
+use driftmerge_dsp::{EngineError, Snapshot, SnapshotError};
 
 use crate::chain::{CHUNK_FRAMES, Chain, Learnt};
 use crate::guard::{FlushDenormals, Guarded};
@@ -20,13 +20,14 @@ pub(crate) struct Instance {
     trim_base_frames: i32,
     began: bool,
     learnt: Learnt,
+    rate_hz: f64,
 }
 
 impl Instance {
     /// Makes the engines of a plugin.
     pub fn new(layout: &Layout, rate_hz: f64) -> Result<Self, EngineError> {
         let chain = Guarded::new(Chain::new(layout, rate_hz)?);
-        Ok(Self { chain, trim_base_frames: 0, began: false, learnt: Learnt::default() })
+        Ok(Self { chain, trim_base_frames: 0, began: false, learnt: Learnt::default(), rate_hz })
     }
 
     /// Merges or aligns a block of any length, 0 included. Audio thread.
@@ -76,14 +77,28 @@ impl Instance {
         self.learnt
     }
 
-    /// Starts from what another instance learnt. One that has failed stays as it is.
+    /// Starts from what another instance learnt, at this sample rate or another. One that has failed stays as it is.
     pub fn restore(&mut self, learnt: &Learnt) -> Result<(), SnapshotError> {
-        if let Some(restored) = self.chain.call(|chain| chain.restore(learnt)) {
+        let learnt = at_rate(learnt, self.rate_hz)?;
+        if let Some(restored) = self.chain.call(|chain| chain.restore(&learnt)) {
             self.learnt = self.chain.call(Chain::learn).unwrap_or(self.learnt);
             restored?;
         }
         Ok(())
     }
+}
+
+/// The same state for another sample rate: lags are in seconds and drifts in ppm, so they are a good first guess there.
+fn at_rate(learnt: &Learnt, rate_hz: f64) -> Result<Learnt, SnapshotError> {
+    let mut converted = *learnt;
+    for snapshot in converted.iter_mut().flatten() {
+        // A rate that no stream can have means that the rest cannot be trusted either.
+        if !(snapshot.rate_hz > 0.0 && snapshot.rate_hz.is_finite()) {
+            return Err(SnapshotError::OutOfRange { field: "rate_hz" });
+        }
+        *snapshot = Snapshot { rate_hz, ..*snapshot };
+    }
+    Ok(converted)
 }
 
 /// A failed engine passes A through at once: no latency, no merge. Of all meters only the polarities are not 0.
