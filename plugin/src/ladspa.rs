@@ -122,6 +122,12 @@ const fn control_hint(port: &Port) -> RangeHint {
     RangeHint { hint, lower, upper }
 }
 
+/// The hint for a control output: its bounds, as in the LV2 file. Carla clamps an output without bounds to 0 to 1.
+const fn meter_hint(port: &Port) -> RangeHint {
+    let integer = if matches!(port.kind, Kind::Continuous) { 0 } else { HINT_INTEGER };
+    RangeHint { hint: HINT_BOUNDED_BELOW | HINT_BOUNDED_ABOVE | integer, lower: port.min, upper: port.max }
+}
+
 /// The hint for a default that LADSPA has a name for. (Another one would be seen by the test of the defaults.)
 const fn default_hint(port: &Port) -> c_int {
     match port.default {
@@ -152,6 +158,7 @@ impl<const N: usize> Tables<N> {
                 tables.hints[i] = control_hint(&layout.controls[i]);
                 (layout.controls[i].symbol, PORT_CONTROL | PORT_INPUT)
             } else if i < layout.first_out() {
+                tables.hints[i] = meter_hint(&layout.meters[i - layout.first_meter()]);
                 (layout.meters[i - layout.first_meter()].symbol, PORT_CONTROL | PORT_OUTPUT)
             } else if i < layout.first_in() {
                 (layout.outs[i - layout.first_out()], PORT_AUDIO | PORT_OUTPUT)

@@ -54,6 +54,20 @@ fn ladspa_hosts_work_out_the_defaults_of_the_table_and_refuse_no_value_of_it() {
     }
 }
 
+/// Without bounds Carla clamps what a control output shows to 0 to 1.
+#[test]
+fn ladspa_control_outputs_have_the_bounds_of_the_table() {
+    for (descriptor, (label, layout)) in labels().into_iter().zip(LABELS) {
+        for (i, port) in layout.meters.iter().enumerate() {
+            // SAFETY: a descriptor has as many hints as ports.
+            let hint = unsafe { *descriptor.port_range_hints.add(layout.first_meter() + i) };
+            let integer = if port.kind == Kind::Continuous { 0 } else { bits::HINT_INTEGER };
+            let wanted = bits::HINT_BOUNDED_BELOW | bits::HINT_BOUNDED_ABOVE | integer;
+            assert_eq!((hint.hint, hint.lower, hint.upper), (wanted, port.min, port.max), "{label}: {}", port.symbol);
+        }
+    }
+}
+
 #[test]
 fn ladspa_ports_stand_in_the_order_that_servers_need() {
     let text = |pointer| {
