@@ -82,6 +82,13 @@ impl LilvHost {
         self.instance.restore_state(&state).expect("it is of this plugin");
     }
 
+    /// Whether the plugin asks its host to load a default state.
+    pub fn asks_for_a_default_state(&self) -> bool {
+        let node = |name: &str| self.world.raw().new_uri(&format!("http://lv2plug.in/ns/ext/state#{name}"));
+        let plugin = self.plugin.raw();
+        plugin.has_feature(&node("loadDefaultState")) || plugin.value(&node("state")).count() > 0
+    }
+
     /// Takes a preset of the bundle.
     pub fn preset(&mut self, uri: &str) {
         let node = self.world.raw().new_uri(uri);

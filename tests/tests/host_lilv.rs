@@ -43,3 +43,10 @@ fn a_preset_sets_the_controls_and_leaves_alone_what_was_learnt() {
     assert_eq!(host.meter("latency"), 800.0);
     assert!(host.meter("state") >= 1.0);
 }
+
+/// Lilv takes the default of every control for part of a default state. A host that loads it while it restores a session, as
+/// Carla's plugin bridge does, overwrites the saved controls.
+#[test]
+fn no_default_state_overwrites_the_controls_of_a_restored_session() {
+    assert!(!LilvHost::new(48_000).asks_for_a_default_state());
+}
