@@ -212,7 +212,7 @@ impl Plugin {
             label: label.as_ptr(),
             properties: PROPERTY_HARD_RT_CAPABLE,
             name: name.as_ptr(),
-            maker: c"driftmerge".as_ptr(),
+            maker: c"The driftmerge developers".as_ptr(),
             copyright: c"MIT OR Apache-2.0".as_ptr(),
             port_count: N as c_ulong,
             port_descriptors: tables.kinds.as_ptr(),
@@ -243,10 +243,10 @@ macro_rules! plugin {
 
 /// The numbers must differ from those of every other plugin in the world, and from 1 to 1000, which are for trying out.
 static PLUGINS: [Plugin; 4] = [
-    plugin!(4_417_281, c"driftmerge", c"Driftmerge: two microphones into one", MERGE),
-    plugin!(4_417_282, c"driftmerge_dual", c"Driftmerge: two microphones into one, on both channels", DUAL),
-    plugin!(4_417_283, c"driftmerge_merge4", c"Driftmerge: four microphones into one", MERGE4),
-    plugin!(4_417_284, c"driftmerge_align", c"Driftmerge: two microphones aligned, not mixed", ALIGN),
+    plugin!(4_417_281, c"driftmerge", c"Driftmerge", MERGE),
+    plugin!(4_417_282, c"driftmerge_dual", c"Driftmerge Dual", DUAL),
+    plugin!(4_417_283, c"driftmerge_merge4", c"Driftmerge Four", MERGE4),
+    plugin!(4_417_284, c"driftmerge_align", c"Driftmerge Align", ALIGN),
 ];
 
 /// Where a LADSPA host finds the plugins of this library: one by one, then NULL.
