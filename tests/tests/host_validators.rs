@@ -13,7 +13,7 @@ fn files() -> Vec<PathBuf> {
     let path = |entry: std::io::Result<fs::DirEntry>| entry.expect("it can be read").path();
     let files: Vec<PathBuf> =
         folder.map(path).filter(|path| path.extension().is_some_and(|end| end == "ttl")).collect();
-    assert_eq!(files.len(), 6, "{files:?}");
+    assert_eq!(files.len(), 7, "{files:?}");
     files
 }
 
@@ -56,6 +56,10 @@ fn sord_validate_finds_no_errors_and_warns_of_nothing() {
     let text = fs::read_to_string(bundle().folder().join("driftmerge.ttl")).expect("the bundle has it");
     fs::write(workshop.path("bad.ttl"), text.replace("\"lag_limit\"", "\"lag limit\"")).expect("it can be written");
     let bad = workshop.command("sord_validate").args(&standard).args(files()).arg("bad.ttl").output();
+    assert!(!bad.expect("sordi is installed").status.success());
+    let text = fs::read_to_string(bundle().folder().join("modgui.ttl")).expect("the bundle has it");
+    fs::write(workshop.path("bad.ttl"), text.replace("modgui:thumbnail", "modgui:nail")).expect("it can be written");
+    let bad = workshop.command("sord_validate").args(&standard).arg("bad.ttl").output();
     assert!(!bad.expect("sordi is installed").status.success());
 }
 
