@@ -1,49 +1,7 @@
 //! The plugin that aligns and does not mix, through its C functions.
 
-use driftmerge_dsp::{Controls, Engine};
-use driftmerge_plugin::guard::FlushDenormals;
 use driftmerge_tests::entry::{Driver, Entry, Features};
-use driftmerge_tests::hosts::assert_same;
 use driftmerge_tests::two_clocks::Pair;
-
-const BOTH: [Entry; 2] = [Entry::Lv2Align, Entry::LadspaAlign];
-
-fn aligned(pair: &Pair) -> [Vec<f32>; 2] {
-    let _flush = FlushDenormals::new();
-    let mut engine = Engine::new(f64::from(pair.rate_hz), &Controls::default()).expect("the rate is good");
-    let mut outs = [vec![0.0; pair.a.len()], vec![0.0; pair.a.len()]];
-    let [a, b] = &mut outs;
-    engine.process_apart(&pair.a, &pair.b, a, b);
-    outs
-}
-
-#[test]
-fn both_outputs_are_the_engines_for_every_block_size() {
-    let pair = Pair::short();
-    let expected = aligned(&pair);
-    for entry in BOTH {
-        for blocks in [&[64][..], &[1], &[0, 1, 7, 64, 83, 690, 8056]] {
-            let mut driver = Driver::ready(entry, pair.rate_hz);
-            for (out, expected) in driver.process(&pair.a, &pair.b, blocks).iter().zip(&expected) {
-                assert_same(out, expected);
-            }
-        }
-    }
-}
-
-#[test]
-fn the_outputs_may_be_the_memory_of_the_inputs_either_way_round() {
-    let pair = Pair::short();
-    let expected = aligned(&pair);
-    for entry in BOTH {
-        for inputs in [[0, 1], [1, 0]] {
-            let mut driver = Driver::ready(entry, pair.rate_hz);
-            for (out, expected) in driver.process_in_place(&pair.a, &pair.b, &inputs, 690).iter().zip(&expected) {
-                assert_same(out, expected);
-            }
-        }
-    }
-}
 
 #[test]
 fn the_left_output_is_a_and_what_is_right_beside_it_is_less_by_25_db() {
