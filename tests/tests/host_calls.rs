@@ -229,3 +229,32 @@ fn ports_that_do_not_exist_can_be_connected_to_no_harm() {
     assert_eq!(MERGE.count(), CONTROLS.len() + METERS.len() + 3);
     assert_eq!((MERGE4.count(), ALIGN.count()), (33, 19));
 }
+
+#[test]
+fn the_left_output_of_align_is_a_and_what_is_right_beside_it_is_less_by_25_db() {
+    let pair = Pair::noisy_speech(16_000, 6.0, 0.03, 80.0, 40.0).0;
+    let mut driver = Driver::ready(Entry::Lv2Align, pair.rate_hz);
+    let outs = driver.process(&pair.a, &pair.b, &[512]);
+    let late = driver.meter("latency") as usize;
+    assert_eq!(outs[0][late..], pair.a[..pair.a.len() - late]);
+    // Two sounds of 1 kHz that are 10 us apart differ by 24 dB less than they are loud.
+    let power = |sound: &mut dyn Iterator<Item = f32>| sound.map(|x| f64::from(x * x)).sum::<f64>();
+    let last = outs[0].len() / 2..outs[0].len();
+    let difference = power(&mut last.clone().map(|i| outs[1][i] - outs[0][i]));
+    let below_db = 10.0 * (power(&mut last.map(|i| outs[0][i])) / difference).log10();
+    println!("the difference is {below_db:.1} dB below A");
+    assert!(below_db > 25.0, "{below_db} dB");
+}
+
+#[test]
+fn align_bypassed_puts_both_out_as_they_came_in() {
+    let pair = Pair::short();
+    let mut driver = Driver::ready(Entry::Lv2Align, pair.rate_hz);
+    driver.set("enabled", 0.0);
+    let outs = driver.process(&pair.a, &pair.b, &[512]);
+    let late = driver.meter("latency") as usize;
+    for (out, sound) in outs.iter().zip([&pair.a, &pair.b]) {
+        let worst = out[late..].iter().zip(sound).map(|(x, y)| (x - y).abs()).fold(0.0, f32::max);
+        assert!(worst < 1e-6, "{worst}");
+    }
+}

@@ -96,6 +96,31 @@ fn a_state_saved_at_another_rate_is_a_first_guess_that_locks_within_0_5_s() {
     }
 }
 
+#[test]
+fn align_is_locked_within_0_5_s_by_its_own_state_and_by_that_of_merge() {
+    let (features, pair) = (Features::with_map(), Pair::short());
+    let made = |entry| {
+        let mut driver = Driver::with_features(entry, pair.rate_hz, Some(&features)).expect("a good rate");
+        driver.connect_controls();
+        driver
+    };
+    // The engine is the same, so that either plugin takes what the other has saved.
+    for saving in [Entry::Lv2Align, Entry::Lv2] {
+        let mut first = made(saving);
+        first.activate();
+        first.process(&pair.a, &pair.b, &[512]);
+        let (status, saved) = first.save(0);
+        assert_eq!((status, saved.len()), (0, 1));
+        let mut next = made(Entry::Lv2Align);
+        next.restore(Some(&saved[0]));
+        next.activate();
+        let part = pair.part(3.0, 3.5);
+        next.process(&part.a, &part.b, &[512]);
+        assert!(next.meter("state") >= 1.0, "{:?}", next.meters());
+        assert!((next.meter("lag") - 30.3).abs() < 0.1, "{:?}", next.meters());
+    }
+}
+
 /// As newer filter-chains of PipeWire's hand over what stands in their configuration: text without a type and without a NUL.
 #[test]
 fn text_without_a_type_is_restored() {
