@@ -82,11 +82,14 @@ impl LilvHost {
         self.instance.restore_state(&state).expect("it is of this plugin");
     }
 
-    /// Whether the plugin asks its host to load a default state.
-    pub fn asks_for_a_default_state(&self) -> bool {
-        let node = |name: &str| self.world.raw().new_uri(&format!("http://lv2plug.in/ns/ext/state#{name}"));
-        let plugin = self.plugin.raw();
-        plugin.has_feature(&node("loadDefaultState")) || plugin.value(&node("state")).count() > 0
+    /// Loads the plugin's default state if the plugin asks for that, as Carla's plugin bridge does after it has restored a
+    /// session.
+    pub fn load_default_state(&mut self) {
+        let feature = self.world.raw().new_uri("http://lv2plug.in/ns/ext/state#loadDefaultState");
+        if self.plugin.raw().has_feature(&feature) {
+            let state = self.world.state_from_uri(&self.features, URI).expect("a plugin's own description is a state");
+            self.instance.restore_state(&state).expect("it is of this plugin");
+        }
     }
 
     /// Takes a preset of the bundle.
