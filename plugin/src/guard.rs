@@ -1,15 +1,15 @@
-//! What stands between the engine and the host's thread: denormals are flushed, and a panic ends here.
+//! Protection of the host's audio thread: flushes denormals and contains panics.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-/// Flushes denormal numbers to zero while it lives, and puts the processor's setting back when dropped. Audio thread.
+/// Flushes denormal numbers to zero while it exists, and restores the processor's setting when dropped. Audio thread.
 ///
-/// A decaying filter ends in denormals, on which some processors are a hundred times slower. Hosts differ in whether
-/// they have flushing on; with this guard the sound does not depend on it. On processors other than x86-64 and
+/// Decaying filters end in denormals, which some processors handle a hundred times more slowly. Some hosts enable
+/// flushing and some do not; with this guard the output is the same in all of them. On processors other than x86-64 and
 /// 64-bit ARM it does nothing.
 ///
-/// The register is written by inline assembly, for the functions of `core::arch` are deprecated: the compiler takes
-/// for granted that denormals are kept, and may compute a constant so. Only the last 1e-38 could differ.
+/// The register is accessed through inline assembly because the functions of `core::arch` are deprecated: the compiler
+/// assumes that denormals are kept and may fold constants accordingly. The error is at most 1e-38.
 pub struct FlushDenormals {
     before: Register,
 }
@@ -96,7 +96,7 @@ mod register {
     pub fn write((): ()) {}
 }
 
-/// Something that must not bring the host down: once a call on it has panicked, it is never touched again.
+/// A value whose bugs must not crash the host: once a call on it has panicked, it is never used again.
 pub(crate) struct Guarded<T> {
     inner: T,
     failed: bool,
@@ -107,8 +107,8 @@ impl<T> Guarded<T> {
         Self { inner, failed: false }
     }
 
-    /// Does `job`, or returns None if it, or one before it, panicked. The audio thread may call this: it costs nothing
-    /// until the panic, which reports itself on standard error by the usual way (the one time that allocates).
+    /// Runs `job`. Returns None if it or an earlier job panicked. Audio thread: the guard costs nothing until a panic,
+    /// and only the panic itself allocates, when it reports to standard error.
     pub fn call<R>(&mut self, job: impl FnOnce(&mut T) -> R) -> Option<R> {
         if self.failed {
             return None;
@@ -121,7 +121,7 @@ impl<T> Guarded<T> {
             Ok(result) => Some(result),
             Err(payload) => {
                 self.failed = true;
-                // Dropping it runs foreign code that may panic again, and frees memory on the audio thread.
+                // Dropping the payload could panic again, and would free memory on the audio thread.
                 std::mem::forget(payload);
                 None
             }
@@ -129,7 +129,7 @@ impl<T> Guarded<T> {
     }
 }
 
-/// Lets a test make the engine panic, through whichever entry point it drives.
+/// Makes the engine panic on demand, in tests of either entry point.
 #[cfg(test)]
 pub(crate) mod sabotage {
     use std::cell::Cell;
@@ -142,7 +142,7 @@ pub(crate) mod sabotage {
     }
 
     pub(super) fn strike() {
-        assert!(!ARMED.replace(false), "sabotaged by a test");
+        assert!(!ARMED.replace(false), "panic requested by a test");
     }
 }
 
@@ -160,7 +160,7 @@ mod tests {
             let _guard = FlushDenormals::new();
             assert_eq!(halved(), 0.0);
         }
-        assert!(halved() > 0.0, "the setting is put back");
+        assert!(halved() > 0.0, "the setting is restored");
     }
 
     #[test]

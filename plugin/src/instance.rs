@@ -1,39 +1,40 @@
-//! One running plugin as both shells see it: the host's ports on one side, the engine on the other.
+//! One plugin instance as both shells use it: connects the host's ports to the engine.
 
 use std::sync::{Mutex, MutexGuard, TryLockError};
 
-use driftmerge_dsp::{EngineError, SnapshotError};
+use driftmerge_dsp::{EngineError, Snapshot, SnapshotError};
 
 use crate::chain::{CHUNK_FRAMES, Chain, Learnt};
 use crate::guard::{FlushDenormals, Guarded};
 use crate::layout::{LINK_METERS, Layout, MAX_INS, MAX_METERS, MAX_OUTS, Sound};
 use crate::ports::Ports;
 
-/// `lag_trim` is counted modulo this, frames: a host may go on from one end of the port's range at the other.
+/// Frames after which `lag_trim` wraps around: a host that reaches one end of the port's range continues at the other.
 const TRIM_MODULUS: i32 = 1 << 25;
 
-/// The engines behind their guard.
+/// The engines of one instance, and what has to be known about its host.
 pub(crate) struct Instance {
     chain: Guarded<Chain>,
-    /// What `lag_trim` stood at when the sound began. Only changes count: a host that restores a session sets the old
-    /// total again, but takes no frames out of this instance's B thereby.
+    /// Value of `lag_trim` when audio started. Only changes count: a host that restores a session sets the old total
+    /// again, although it has not dropped any frames of this instance's B.
     trim_base_frames: i32,
     began: bool,
     learnt: Learnt,
+    rate_hz: f64,
 }
 
 impl Instance {
-    /// Makes the engines of a plugin.
+    /// Creates the engines of a plugin. Allocates.
     pub fn new(layout: &Layout, rate_hz: f64) -> Result<Self, EngineError> {
         let chain = Guarded::new(Chain::new(layout, rate_hz)?);
-        Ok(Self { chain, trim_base_frames: 0, began: false, learnt: Learnt::default() })
+        Ok(Self { chain, trim_base_frames: 0, began: false, learnt: Learnt::default(), rate_hz })
     }
 
-    /// Merges or aligns a block of any length, 0 included. Audio thread.
+    /// Processes a block of any length, including 0. Audio thread.
     ///
     /// # Safety
-    /// Each connected control points to an `f32`, and each connected audio port to `frames` of them. They may be the
-    /// same memory. The ports are of the plugin that this instance was made for.
+    /// Each connected control points to an `f32` and each connected audio port to `frames` of them; they may overlap.
+    /// `ports` has the layout that this instance was created for.
     pub unsafe fn run(&mut self, ports: &Ports, frames: usize) {
         let _flush = FlushDenormals::new();
         let layout = ports.layout();
@@ -71,14 +72,15 @@ impl Instance {
         unsafe { ports.write_meters(&meters) };
     }
 
-    /// What was learnt, if anything. Audio thread.
+    /// What the engines have learnt so far. Audio thread.
     pub fn learnt(&self) -> Learnt {
         self.learnt
     }
 
-    /// Starts from what another instance learnt. One that has failed stays as it is.
+    /// Starts from what another instance has learnt, at any sample rate. An instance that has failed stays failed.
     pub fn restore(&mut self, learnt: &Learnt) -> Result<(), SnapshotError> {
-        if let Some(restored) = self.chain.call(|chain| chain.restore(learnt)) {
+        let learnt = at_rate(learnt, self.rate_hz)?;
+        if let Some(restored) = self.chain.call(|chain| chain.restore(&learnt)) {
             self.learnt = self.chain.call(Chain::learn).unwrap_or(self.learnt);
             restored?;
         }
@@ -86,7 +88,20 @@ impl Instance {
     }
 }
 
-/// A failed engine passes A through at once: no latency, no merge. Of all meters only the polarities are not 0.
+/// Converts a state to another sample rate. Lag is in seconds and drift in ppm, so both are a good first guess there.
+fn at_rate(learnt: &Learnt, rate_hz: f64) -> Result<Learnt, SnapshotError> {
+    let mut converted = *learnt;
+    for snapshot in converted.iter_mut().flatten() {
+        // An impossible rate means that the state is damaged.
+        if !(snapshot.rate_hz > 0.0 && snapshot.rate_hz.is_finite()) {
+            return Err(SnapshotError::OutOfRange { field: "rate_hz" });
+        }
+        *snapshot = Snapshot { rate_hz, ..*snapshot };
+    }
+    Ok(converted)
+}
+
+/// Meters of a failed instance: it passes A through without latency, and only the polarities are not 0.
 const FAILED_METERS: [f32; MAX_METERS] = {
     let mut meters = [0.0; MAX_METERS];
     let mut polarity = 4;
@@ -97,27 +112,27 @@ const FAILED_METERS: [f32; MAX_METERS] = {
     meters
 };
 
-/// The same total within the range of `lag_trim`.
+/// Wraps a total into the range of `lag_trim`.
 fn wrapped(total_frames: i32) -> i32 {
     (total_frames + TRIM_MODULUS / 2).rem_euclid(TRIM_MODULUS) - TRIM_MODULUS / 2
 }
 
-/// The newest of what was learnt, on its way from the audio thread to a thread that saves it.
+/// Hands the newest state from the audio thread to a thread that saves it.
 ///
-/// Both sides only ever try the lock: the audio thread leaves this block's news out when it is taken, the saving
-/// thread looks again. So nobody sleeps on it, and letting go of it never makes a system call.
+/// Both sides only try the lock. If it is taken, the audio thread skips this block's update and the saving thread
+/// retries. No thread ever waits for the lock, so unlocking it never makes a system call.
 #[derive(Default)]
 pub(crate) struct Published(Mutex<Learnt>);
 
 impl Published {
-    /// Offers newer ones. Audio thread.
+    /// Publishes a newer state. Audio thread.
     pub fn publish(&self, learnt: Learnt) {
         if let Some(mut newest) = self.try_lock() {
             *newest = learnt;
         }
     }
 
-    /// The newest. Any thread but the audio thread.
+    /// The newest state. Any thread except the audio thread.
     pub fn newest(&self) -> Learnt {
         loop {
             if let Some(newest) = self.try_lock() {
@@ -130,7 +145,7 @@ impl Published {
     fn try_lock(&self) -> Option<MutexGuard<'_, Learnt>> {
         match self.0.try_lock() {
             Ok(guard) => Some(guard),
-            // A plain copy cannot be left half done.
+            // The data is `Copy`, so a panic cannot have left it half written.
             Err(TryLockError::Poisoned(poisoned)) => Some(poisoned.into_inner()),
             Err(TryLockError::WouldBlock) => None,
         }
@@ -153,7 +168,7 @@ mod tests {
             let mut instance = Instance::new(layout, 48_000.0).expect("the rate is good");
             let sounds: Vec<Vec<f32>> =
                 (1..=layout.ins.len() as i16).map(|k| (1..=1000).map(|i| f32::from(k * i)).collect()).collect();
-            // The first outputs are in the memory of the first inputs.
+            // Outputs share memory with the first inputs.
             let mut buffers = sounds.clone();
             let mut latency = -1.0;
             let mut ports = Ports::new(layout);

@@ -1,12 +1,15 @@
-//! The LADSPA shell, by hand: the standard is one C structure, and the crates for it are old, print from panics and make
-//! slices that alias.
+//! The LADSPA shell. It is written by hand, because the standard is a single C structure and the crates for it are
+//! outdated, print when they panic and create aliasing slices.
 //!
-//! Four labels: `driftmerge` (2 in, 1 out); `driftmerge_dual` (2 in, the same sound on 2 outs), the one for
-//! `module-ladspa-sink`, which takes no other on `pipewire-pulse` and leaves the second channel of the first
-//! uninitialised on `PulseAudio`; `driftmerge_merge4` (4 in, 1 out); `driftmerge_align` (2 in, 2 out). LADSPA keeps no
-//! state: what was learnt lives as long as the instance.
+//! | label | in | out | |
+//! |---|---|---|---|
+//! | `driftmerge` | 2 | 1 | |
+//! | `driftmerge_dual` | 2 | 2 | the same signal twice, for `module-ladspa-sink`: `pipewire-pulse` demands as many outputs as inputs, and `PulseAudio` leaves the second channel of a mono output uninitialised |
+//! | `driftmerge_merge4` | 4 | 1 | |
+//! | `driftmerge_align` | 2 | 2 | |
 //!
-//! Port names are the symbols of the table, the same as in LV2. The latency port has to be called `latency` anyway.
+//! LADSPA has no state: what was learnt lives as long as the instance. Port names are the symbols of the table, as in
+//! LV2; hosts recognise the latency port by the name `latency`.
 
 use std::ffi::{CStr, c_char, c_int, c_ulong, c_void};
 
@@ -20,7 +23,7 @@ use crate::ports::Ports;
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
 pub struct RangeHint {
-    /// Which of the bounds count, how to read the number, and where its default is.
+    /// Which bounds apply, how to interpret the value, and its default.
     pub hint: c_int,
     /// Smallest value.
     pub lower: f32,
@@ -31,41 +34,41 @@ pub struct RangeHint {
 /// `LADSPA_Descriptor`.
 #[repr(C)]
 pub struct Descriptor {
-    /// The plugin's number in the world.
+    /// The plugin's globally unique number.
     pub unique_id: c_ulong,
-    /// Name in the file, without spaces.
+    /// Identifier within the file, without spaces.
     pub label: *const c_char,
-    /// What the plugin promises.
+    /// The plugin's guarantees.
     pub properties: c_int,
-    /// Name shown to people.
+    /// Display name.
     pub name: *const c_char,
-    /// Who made it.
+    /// Maker.
     pub maker: *const c_char,
-    /// Its licence.
+    /// Licence.
     pub copyright: *const c_char,
-    /// How many ports.
+    /// Number of ports.
     pub port_count: c_ulong,
-    /// What each port is.
+    /// Type of each port.
     pub port_descriptors: *const c_int,
-    /// What each port is called.
+    /// Name of each port.
     pub port_names: *const *const c_char,
-    /// What each port takes.
+    /// Range of each port.
     pub port_range_hints: *const RangeHint,
     /// The [`Layout`] of the plugin.
     pub implementation_data: *mut c_void,
-    /// Makes an instance for a sample rate, Hz; NULL where it cannot.
+    /// Creates an instance for a sample rate in Hz, or returns NULL.
     pub instantiate: unsafe extern "C" fn(*const Descriptor, c_ulong) -> *mut c_void,
-    /// Says where a port's data is.
+    /// Connects a port to memory of the host.
     pub connect_port: unsafe extern "C" fn(*mut c_void, c_ulong, *mut f32),
-    /// Before the first block.
+    /// Called before the first block.
     pub activate: Option<unsafe extern "C" fn(*mut c_void)>,
-    /// One block.
+    /// Processes one block.
     pub run: unsafe extern "C" fn(*mut c_void, c_ulong),
     /// Not offered.
     pub run_adding: Option<unsafe extern "C" fn(*mut c_void, c_ulong)>,
     /// Not offered.
     pub set_run_adding_gain: Option<unsafe extern "C" fn(*mut c_void, f32)>,
-    /// After the last block.
+    /// Called after the last block.
     pub deactivate: Option<unsafe extern "C" fn(*mut c_void)>,
     /// Frees the instance.
     pub cleanup: unsafe extern "C" fn(*mut c_void),
@@ -103,18 +106,18 @@ use bits::{
 
 /// The hint for a control input.
 ///
-/// LADSPA has no number for a default, only a few places in the range. Hosts (`module-ladspa-sink` among them) refuse
-/// values outside the bounds, so a range is widened, where no place fits, until one does: never narrowed, so that
-/// what the table allows is allowed here. The engine brings what lies beyond the table to its bounds.
+/// LADSPA cannot express an arbitrary default, only a few positions within the range. Where none fits, the range is
+/// widened until one does. It is never narrowed, because some hosts (`module-ladspa-sink` for one) reject values
+/// outside of it. The engine clamps values beyond the table.
 const fn control_hint(port: &Port) -> RangeHint {
     let bounded = HINT_BOUNDED_BELOW | HINT_BOUNDED_ABOVE;
     let toggle = matches!(port.kind, Kind::Toggle | Kind::Trigger);
     let (hint, lower, upper) = match port.symbol.as_bytes() {
-        // A quarter and three quarters of the way up, geometric mean.
+        // The default is a quarter up, three quarters up, and the geometric mean of the bounds.
         b"threshold" => (bounded | HINT_DEFAULT_LOW, -0.32, port.max),
         b"lag_limit" => (bounded | HINT_DEFAULT_HIGH, 0.0, port.max),
         b"half_life" => (bounded | HINT_LOGARITHMIC | HINT_DEFAULT_MIDDLE, port.min, 1800.0),
-        // A toggle that is on by default is a number from 0 to 1: `GStreamer` takes every toggle to be off at first.
+        // `GStreamer` takes every toggle to be off by default, so one that is on is declared as a number from 0 to 1.
         _ if toggle && port.default == 0.0 => (HINT_TOGGLED | HINT_DEFAULT_0, port.min, port.max),
         _ if matches!(port.kind, Kind::Continuous) => (bounded | default_hint(port), port.min, port.max),
         _ => (bounded | HINT_INTEGER | default_hint(port), port.min, port.max),
@@ -122,7 +125,13 @@ const fn control_hint(port: &Port) -> RangeHint {
     RangeHint { hint, lower, upper }
 }
 
-/// The hint for a default that LADSPA has a name for. (Another one would be seen by the test of the defaults.)
+/// The hint for a control output: its bounds, as in the LV2 file. Carla clamps outputs without bounds to 0 to 1.
+const fn meter_hint(port: &Port) -> RangeHint {
+    let integer = if matches!(port.kind, Kind::Continuous) { 0 } else { HINT_INTEGER };
+    RangeHint { hint: HINT_BOUNDED_BELOW | HINT_BOUNDED_ABOVE | integer, lower: port.min, upper: port.max }
+}
+
+/// The hint for a default that LADSPA can express. (A test of all defaults catches any other.)
 const fn default_hint(port: &Port) -> c_int {
     match port.default {
         100.0 => HINT_DEFAULT_100,
@@ -131,11 +140,11 @@ const fn default_hint(port: &Port) -> c_int {
     }
 }
 
-/// Bytes of a port's name with the NUL that ends it, at most.
+/// Longest port name, bytes including the NUL.
 const NAME_BYTES: usize = 16;
 
-/// What a descriptor of `N` ports points to. It is worked out by the compiler and stands in the library itself: hosts that
-/// look at one library after the other load and unload them, and memory taken for this would not come back.
+/// The tables that a descriptor of `N` ports points to. They are constants of the library, because hosts that scan for
+/// plugins load and unload it, and memory allocated for descriptors would leak each time.
 struct Tables<const N: usize> {
     names: [[u8; NAME_BYTES]; N],
     kinds: [c_int; N],
@@ -152,13 +161,14 @@ impl<const N: usize> Tables<N> {
                 tables.hints[i] = control_hint(&layout.controls[i]);
                 (layout.controls[i].symbol, PORT_CONTROL | PORT_INPUT)
             } else if i < layout.first_out() {
+                tables.hints[i] = meter_hint(&layout.meters[i - layout.first_meter()]);
                 (layout.meters[i - layout.first_meter()].symbol, PORT_CONTROL | PORT_OUTPUT)
             } else if i < layout.first_in() {
                 (layout.outs[i - layout.first_out()], PORT_AUDIO | PORT_OUTPUT)
             } else {
                 (layout.ins[i - layout.first_in()], PORT_AUDIO | PORT_INPUT)
             };
-            assert!(name.len() < NAME_BYTES, "the name has room");
+            assert!(name.len() < NAME_BYTES, "the port name is too long: raise NAME_BYTES");
             let mut at = 0;
             while at < name.len() {
                 tables.names[i][at] = name.as_bytes()[at];
@@ -170,7 +180,7 @@ impl<const N: usize> Tables<N> {
         tables
     }
 
-    /// Where each name is.
+    /// Pointers to the names.
     const fn pointers(&'static self) -> Pointers<N> {
         let mut pointers = [std::ptr::null(); N];
         let mut i = 0;
@@ -184,13 +194,13 @@ impl<const N: usize> Tables<N> {
 
 struct Pointers<const N: usize>([*const c_char; N]);
 
-// SAFETY: they lead to constants.
+// SAFETY: the pointers lead to constants.
 unsafe impl<const N: usize> Sync for Pointers<N> {}
 
-/// A descriptor as the library keeps it.
+/// A descriptor that can be a static.
 struct Plugin(Descriptor);
 
-// SAFETY: nothing in it is ever written; the pointers lead to constants.
+// SAFETY: it is never written, and its pointers lead to constants.
 unsafe impl Sync for Plugin {}
 
 impl Plugin {
@@ -205,7 +215,7 @@ impl Plugin {
             label: label.as_ptr(),
             properties: PROPERTY_HARD_RT_CAPABLE,
             name: name.as_ptr(),
-            maker: c"driftmerge".as_ptr(),
+            maker: c"The driftmerge developers".as_ptr(),
             copyright: c"MIT OR Apache-2.0".as_ptr(),
             port_count: N as c_ulong,
             port_descriptors: tables.kinds.as_ptr(),
@@ -224,7 +234,7 @@ impl Plugin {
     }
 }
 
-/// A descriptor and all that it points to.
+/// A descriptor with everything it points to.
 macro_rules! plugin {
     ($number:literal, $label:literal, $name:literal, $layout:ident) => {{
         static LAYOUT: Layout = $layout;
@@ -234,58 +244,59 @@ macro_rules! plugin {
     }};
 }
 
-/// The numbers must differ from those of every other plugin in the world, and from 1 to 1000, which are for trying out.
+/// The numbers must be globally unique; 1 to 1000 are reserved for experiments.
 static PLUGINS: [Plugin; 4] = [
-    plugin!(4_417_281, c"driftmerge", c"Driftmerge: two microphones into one", MERGE),
-    plugin!(4_417_282, c"driftmerge_dual", c"Driftmerge: two microphones into one, on both channels", DUAL),
-    plugin!(4_417_283, c"driftmerge_merge4", c"Driftmerge: four microphones into one", MERGE4),
-    plugin!(4_417_284, c"driftmerge_align", c"Driftmerge: two microphones aligned, not mixed", ALIGN),
+    plugin!(4_417_281, c"driftmerge", c"Driftmerge", MERGE),
+    plugin!(4_417_282, c"driftmerge_dual", c"Driftmerge Dual", DUAL),
+    plugin!(4_417_283, c"driftmerge_merge4", c"Driftmerge Four", MERGE4),
+    plugin!(4_417_284, c"driftmerge_align", c"Driftmerge Align", ALIGN),
 ];
 
-/// Where a LADSPA host finds the plugins of this library: one by one, then NULL.
+/// Entry point for LADSPA hosts: returns the plugins by index, then NULL.
 #[unsafe(no_mangle)]
 pub extern "C" fn ladspa_descriptor(index: c_ulong) -> *const Descriptor {
     usize::try_from(index).ok().and_then(|i| PLUGINS.get(i)).map_or(std::ptr::null(), |plugin| &raw const plugin.0)
 }
 
-/// One plugin as the host holds it.
+/// The instance behind a host's handle.
 struct Shell {
     instance: Instance,
     ports: Ports,
 }
 
 unsafe extern "C" fn instantiate(descriptor: *const Descriptor, rate_hz: c_ulong) -> *mut c_void {
-    // SAFETY: a host passes one of the descriptors above, whose data is a layout that stays.
+    // SAFETY: a host passes one of the descriptors above, whose implementation data is a static layout.
     let layout: &'static Layout = unsafe { &*(*descriptor).implementation_data.cast() };
     match Instance::new(layout, rate_hz as f64) {
         Ok(instance) => Box::into_raw(Box::new(Shell { instance, ports: Ports::new(layout) })).cast(),
         Err(error) => {
-            eprintln!("driftmerge: {error}");
+            eprintln!("driftmerge: cannot create the LADSPA plugin: {error}; choose another sample rate in the host");
             std::ptr::null_mut()
         }
     }
 }
 
 unsafe extern "C" fn connect_port(handle: *mut c_void, port: c_ulong, data: *mut f32) {
-    // SAFETY: the host's handle, made above; LADSPA hosts make one call at a time on an instance.
+    // SAFETY: the host's handle, created in `instantiate`; LADSPA hosts make one call at a time on an instance.
     let shell = unsafe { &mut *handle.cast::<Shell>() };
     shell.ports.connect(usize::try_from(port).unwrap_or(usize::MAX), data);
 }
 
 unsafe extern "C" fn activate(handle: *mut c_void) {
-    // SAFETY: as for `run`. A block of 0 frames takes the controls, writes the meters (`PipeWire` reads the latency
-    // here) and forgets nothing: `module-ladspa-sink` activates anew whenever a stream comes or goes.
+    // SAFETY: as for `run`. A block of 0 frames reads the controls, writes the meters (`PipeWire` reads the latency
+    // here) and keeps the state: `module-ladspa-sink` reactivates the plugin whenever a stream starts or ends.
     unsafe { run(handle, 0) }
 }
 
 unsafe extern "C" fn run(handle: *mut c_void, frames: c_ulong) {
-    // SAFETY: the host's handle, made above; LADSPA hosts make one call at a time on an instance.
+    // SAFETY: the host's handle, created in `instantiate`; LADSPA hosts make one call at a time on an instance.
     let shell = unsafe { &mut *handle.cast::<Shell>() };
-    // SAFETY: the ports are as the host connected them; it must give audio ports `frames` of memory, controls one.
+    // SAFETY: the host connected the ports; the standard has it provide `frames` values per audio port and one per
+    // control.
     unsafe { shell.instance.run(&shell.ports, frames as usize) };
 }
 
 unsafe extern "C" fn cleanup(handle: *mut c_void) {
-    // SAFETY: the host's handle, made above, which it gives up here.
+    // SAFETY: the host's handle, created in `instantiate`, which the host no longer uses.
     drop(unsafe { Box::from_raw(handle.cast::<Shell>()) });
 }

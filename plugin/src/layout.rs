@@ -1,14 +1,13 @@
-//! The plugins of this library: what ports each has, and how many engines stand behind them.
+//! The plugins of this library, with the ports and the number of engines of each.
 //!
-//! - **merge** (and **dual**, which differs only in having the sound on two outputs): two microphones, one engine.
-//! - **merge4**: four microphones, three engines in a chain (`chain.rs`). One set of controls for all links, and a set
-//!   of meters for each of B, C and D. Two controls are not as in merge: there is no `lag_trim`, for a host that takes
-//!   frames out can as well chain merges itself; and no mode `average`, for half of each link would be an eighth of A.
-//! - **align**: two microphones, one engine, and both of them put out side by side. There is no `mode` and no
+//! - **merge**: two microphones, one engine. **dual** is the same with the output on two ports.
+//! - **merge4**: four microphones, three engines in series (`chain.rs`), with one set of controls and a set of meters
+//!   for each of B, C and D. It lacks `lag_trim`, because a host that drops frames can chain merges itself, and the
+//!   mode `average`, because halving at each link would leave an eighth of A.
+//! - **align**: two microphones, one engine, and an output for each microphone. It has neither `mode` nor
 //!   `post_filter`.
 //!
-//! The order of ports is an interface, as are the symbols: LADSPA hosts pass controls by position, LV2 hosts save them
-//! by symbol.
+//! Port order and symbols are an interface: LADSPA hosts pass controls by position, LV2 hosts save them by symbol.
 
 use driftmerge_dsp::params::{CONTROLS, Kind, METERS, Port};
 
@@ -17,16 +16,16 @@ use driftmerge_dsp::params::{CONTROLS, Kind, METERS, Port};
 pub enum Sound {
     /// The merge, the same on every output.
     Merged,
-    /// Each microphone on an output of its own.
+    /// One microphone per output.
     Apart,
 }
 
 /// One plugin's ports.
 #[derive(Debug)]
 pub struct Layout {
-    /// Control inputs: a part of [`CONTROLS`] in its order and with its meaning, perhaps with other words or bounds.
+    /// Control inputs: a subset of [`CONTROLS`] in the same order, possibly with other descriptions or narrower bounds.
     pub controls: &'static [Port],
-    /// Control outputs: those of the engine, one link after the other, and `latency` last.
+    /// Control outputs: the engine's meters for each link in turn, then `latency`.
     pub meters: &'static [Port],
     /// Symbols of the audio outputs.
     pub outs: &'static [&'static str],
@@ -63,21 +62,21 @@ impl Layout {
     }
 }
 
-/// Most microphones that a plugin has.
+/// Largest number of microphones of a plugin.
 pub const MAX_INS: usize = 4;
-/// Most outputs.
+/// Largest number of audio outputs.
 pub const MAX_OUTS: usize = 2;
-/// Most engines.
+/// Largest number of engines.
 pub const MAX_LINKS: usize = MAX_INS - 1;
-/// Most ports.
+/// Largest number of ports.
 pub const MAX_PORTS: usize = MERGE4.count();
-/// Most control outputs.
+/// Largest number of control outputs.
 pub const MAX_METERS: usize = MERGE4.meters.len();
 
-/// Control outputs of a link: those of the engine but for the last, the latency.
+/// Control outputs per link: all meters of the engine except `latency`, which is the last.
 pub const LINK_METERS: usize = METERS.len() - 1;
 
-/// Delay of every link after the first, ms: the smallest that the engine has, for what is late waits in the first.
+/// Delay of every link after the first, ms. The engine's minimum is enough, because the first link already delays A.
 pub const LINK_DELAY_MS: f32 = CONTROLS[1].min;
 
 const LATENCY: Port = METERS[LINK_METERS];
@@ -93,7 +92,10 @@ pub const DUAL: Layout = Layout { outs: &["out_left", "out_right"], ..MERGE };
 pub const MERGE4: Layout = Layout {
     controls: &[
         Port { about: "Off: microphone A alone, with the same latency.", ..CONTROLS[0] },
-        Port { about: "How much A is delayed for the latest of the others; the latency is 10 ms more.", ..CONTROLS[1] },
+        Port {
+            about: "Delay of A, and the largest lag of B, C or D that can be aligned. The latency is 10 ms more.",
+            ..CONTROLS[1]
+        },
         CONTROLS[2],
         CONTROLS[3],
         CONTROLS[4],
@@ -111,7 +113,7 @@ pub const MERGE4: Layout = Layout {
 /// Two microphones, aligned: `urn:driftmerge:align`, LADSPA label `driftmerge_align`.
 pub const ALIGN: Layout = Layout {
     controls: &[
-        Port { about: "Off: both microphones as late as they came, with the same latency.", ..CONTROLS[0] },
+        Port { about: "Off: both microphones keep their own timing, with the same latency.", ..CONTROLS[0] },
         CONTROLS[1],
         CONTROLS[2],
         CONTROLS[3],
@@ -124,7 +126,7 @@ pub const ALIGN: Layout = Layout {
         METERS[0],
         METERS[1],
         METERS[2],
-        Port { about: "Share that B would have in the merge.", ..METERS[3] },
+        Port { about: "Share of B if both were merged.", ..METERS[3] },
         METERS[4],
         METERS[5],
         LATENCY,
@@ -134,8 +136,8 @@ pub const ALIGN: Layout = Layout {
     sound: Sound::Apart,
 };
 
-/// Names of merge4's `mode`, from 1 on.
-const MERGE4_MODES: [&str; 4] = ["weighted", "weighted by band", "only A", "only B aligned"];
+/// Names of the modes of merge4, starting at value 1.
+const MERGE4_MODES: [&str; 4] = ["merge", "merge, dereverberated", "only A", "only B aligned"];
 
 /// The meters of one microphone of merge4.
 macro_rules! meters_of {
@@ -156,25 +158,25 @@ macro_rules! meters_of {
             Port {
                 symbol: concat!("confidence_", $symbol),
                 name: concat!("Confidence of ", $name),
-                about: concat!("Normalised correlation of ", $name, " with those before it."),
+                about: concat!("Normalised correlation of ", $name, " with the mix before it."),
                 ..METERS[2]
             },
             Port {
                 symbol: concat!("weight_", $symbol),
                 name: concat!("Weight of ", $name),
-                about: concat!("Share of ", $name, " in the merge of all four."),
+                about: concat!("Share of ", $name, " in the output."),
                 ..METERS[3]
             },
             Port {
                 symbol: concat!("polarity_", $symbol),
                 name: concat!("Polarity of ", $name),
-                about: concat!("-1 where ", $name, " is wired the other way round."),
+                about: concat!("-1 if ", $name, " has the opposite polarity."),
                 ..METERS[4]
             },
             Port {
                 symbol: concat!("state_", $symbol),
                 name: concat!("State of ", $name),
-                about: concat!($name, ": searching, locked, or holding (locked, but nothing to measure now)."),
+                about: concat!($name, ": searching, locked, or holding (locked, but nothing to measure)."),
                 ..METERS[5]
             },
         ]
@@ -183,7 +185,7 @@ macro_rules! meters_of {
 
 const MERGE4_METERS: [Port; MAX_LINKS * LINK_METERS + 1] = {
     let links: [[Port; LINK_METERS]; MAX_LINKS] = [meters_of!("b", "B"), meters_of!("c", "C"), meters_of!("d", "D")];
-    // Two links more than the merge, at 192 kHz.
+    // Two more links than merge, at 192 kHz.
     let most_frames = LATENCY.max + (MAX_LINKS - 1) as f32 * LINK_DELAY_MS * 192.0;
     let mut all = [Port { max: most_frames, ..LATENCY }; MAX_LINKS * LINK_METERS + 1];
     let mut i = 0;

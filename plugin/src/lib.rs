@@ -1,4 +1,4 @@
-//! LV2 and LADSPA shells around the engine: one shared library, two entry points.
+//! LV2 and LADSPA shells around the engine: one shared library with two entry points.
 //!
 //! ```text
 //!   lv2_descriptor ---> lv2.rs, lv2_state.rs --+
@@ -9,18 +9,20 @@
 //!                                             layout.rs: the ports of each plugin
 //! ```
 //!
-//! Everything that deals with raw memory is in here, and nothing that deals with sound: the shells take the ports as
-//! a host connected them (or did not), and hand plain slices to the engine. What a host may do to a plugin, and what
-//! becomes of it:
+//! This crate handles raw memory and no signal processing: the shells accept the ports as the host connected them and
+//! pass plain slices to the engine. How unusual host behaviour is handled:
 //!
-//! - it leaves a control unconnected: the default of [`driftmerge_dsp::params`] counts;
-//! - it leaves an audio input unconnected: silence; an audio output: the sound is not written;
-//! - it gives an output the buffer of an input: the sound is copied through the stack in chunks, so no slice over a
-//!   host's memory is ever made;
-//! - it runs 0 frames: the controls are taken and the meters written;
-//! - it deactivates and activates again in mid-stream: nothing is forgotten;
-//! - the engine panics (a bug): microphone A plays on from that frame, without delay, until the instance is made anew
-//!   (of `align`, B as well).
+//! | the host | the plugin |
+//! |---|---|
+//! | leaves a control unconnected | uses its default from [`driftmerge_dsp::params`] |
+//! | leaves an audio input unconnected | reads silence |
+//! | leaves an audio output unconnected | does not write it |
+//! | shares one buffer between an input and an output | copies through the stack in chunks and never forms a slice over host memory |
+//! | runs 0 frames | reads the controls and writes the meters |
+//! | deactivates and reactivates while audio runs | keeps what it has learnt |
+//!
+//! If the engine panics (a bug), microphone A passes through without delay from that chunk on, until the host creates a
+//! new instance; `align` passes B through as well.
 
 mod chain;
 pub mod guard;

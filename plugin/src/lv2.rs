@@ -1,15 +1,15 @@
 //! The LV2 shell: the plugins `urn:driftmerge:merge`, `:merge4` and `:align` through crate `lv2`.
 //!
-//! The crate makes and frees the instance, reads the host's features and keeps the port pointers. Three things are
-//! done here by hand, since the crate cannot do them soundly or at all:
+//! The crate creates and frees the instance, reads the host's features and stores the port pointers. Three things are
+//! implemented here, because the crate cannot do them, or not soundly:
 //!
-//! - **Ports.** Its audio ports are slices over the host's buffers, two of which may be the same memory; and where a
-//!   port that is not `Option` is unconnected it leaves the whole block out. [`Ports`] stands in for its collection.
-//! - **The descriptor.** Its macro writes `#[no_mangle]`, which this edition of Rust does not take.
-//! - **Activate** has no ports there, but here it writes the meters: `PipeWire` reads the latency between activating
-//!   and the first block.
+//! - **Ports.** Its audio ports are slices over the host's buffers, which may alias, and it skips the whole block if a
+//!   port that is not `Option` is unconnected. [`Ports`] replaces its port collection.
+//! - **The descriptor.** Its macro emits `#[no_mangle]`, which the 2024 edition of Rust rejects.
+//! - **`activate`** has no access to ports there, but must write the meters here: `PipeWire` reads the latency after
+//!   `activate` and before the first block.
 //!
-//! State is in `lv2_state.rs`, for the same kind of reasons.
+//! The state extension, in `lv2_state.rs`, is implemented by hand for similar reasons.
 
 use std::any::Any;
 use std::cell::UnsafeCell;
@@ -27,7 +27,7 @@ use crate::lv2_host::Host;
 use crate::lv2_state::{self, Urids};
 use crate::ports::Ports;
 
-/// Which of the plugins.
+/// One of the plugins.
 trait Kind: Send + Sync + 'static {
     const URI: &'static CStr;
     const LAYOUT: &'static Layout;
@@ -55,41 +55,41 @@ impl Kind for Align {
     const LAYOUT: &'static Layout = &layout::ALIGN;
 }
 
-/// The instance as crate `lv2` holds it.
+/// The instance, as crate `lv2` stores it.
 ///
-/// The crate makes a `&mut Shell` of it in `run`, while a host may be in `save` on another thread (the state
-/// extension allows that). Therefore all that changes lies behind the `Arc`, and the `Shell` itself is only ever read.
+/// The crate forms a `&mut Shell` in `run`, while the host may be in `save` on another thread, which the state
+/// extension allows. Everything mutable therefore lives behind the `Arc`, and the `Shell` itself is only ever read.
 #[repr(transparent)]
 struct Shell<K>(Arc<Shared>, PhantomData<K>);
 
-/// What the audio thread and a thread that saves have in common.
+/// State shared by the audio thread and a thread that saves.
 pub(crate) struct Shared {
-    /// Touched by `run`, and by calls that LV2 forbids at the same time as `run`; never by `save`.
+    /// Used by `run` and by calls that LV2 keeps apart from `run`; never by `save`.
     pub instance: UnsafeCell<Instance>,
     /// The plugin's ports.
     pub layout: &'static Layout,
-    /// What `save` takes.
+    /// What `save` reads.
     pub learnt: Published,
-    /// The host's numbers for what is saved. None: the host has none, so there is no state.
+    /// The host's URIDs for the saved property. None: the host has no `urid:map`, so there is no state.
     pub urids: Option<Urids>,
-    /// Where messages go.
+    /// The host's log.
     pub host: Host,
 }
 
-// SAFETY: `instance` is reached only by calls that LV2's threading rules keep apart (the audio and the instantiation
-// class), and `host` only by the latter; `learnt` is locked; `layout` and `urids` never change. None is tied to a thread.
+// SAFETY: only calls of LV2's audio and instantiation classes use `instance`, and the threading rules keep those apart;
+// only the latter use `host`. `learnt` is locked, `layout` and `urids` never change. Nothing is tied to a thread.
 unsafe impl Send for Shared {}
 // SAFETY: as above.
 unsafe impl Sync for Shared {}
 
 impl Shared {
-    /// The shared part of an instance of any kind, for the calls of an extension, which get the bare handle.
+    /// The shared state behind a handle, for extension calls, which receive nothing but the handle.
     ///
     /// # Safety
-    /// `handle` was returned by a plugin's `instantiate` and is not cleaned up while the result is used.
+    /// `handle` comes from a plugin's `instantiate` and is not cleaned up while the result is in use.
     pub unsafe fn of<'a>(handle: *mut c_void) -> &'a Self {
-        // SAFETY: `PluginInstance` is repr(C) and begins with its plugin, a `Shell`, which is nothing but the Arc. Everyone
-        // only reads the Arc, which keeps what it points to for as long as the instance lives.
+        // SAFETY: `PluginInstance` is repr(C) and starts with its plugin, a `Shell`, which is a transparent wrapper of
+        // the Arc. The Arc is only read, and keeps its target alive as long as the instance.
         unsafe { &*Arc::as_ptr(&*handle.cast::<Arc<Self>>()) }
     }
 }
@@ -112,8 +112,8 @@ impl<K: Kind> Plugin for Shell<K> {
     }
 
     fn run(&mut self, ports: &mut Connected<K>, (): &mut (), frames: u32) {
-        // SAFETY: the audio thread has the instance to itself (see `Shared`). The ports are as the host connected them,
-        // and an LV2 host must give each of them the memory that its type asks for.
+        // SAFETY: no other call uses the instance meanwhile (see `Shared`). The host connected the ports, and LV2 has
+        // it provide the memory that the type of each port requires.
         unsafe {
             let instance = &mut *self.0.instance.get();
             instance.run(&ports.0, frames as usize);
@@ -126,7 +126,7 @@ impl<K: Kind> Plugin for Shell<K> {
     }
 }
 
-/// The ports as crate `lv2` holds them.
+/// The ports, as crate `lv2` stores them.
 struct Connected<K>(Ports, PhantomData<K>);
 
 impl<K: Kind> Default for Connected<K> {
@@ -149,13 +149,13 @@ impl<K: Kind> PortCollection for Connected<K> {
     }
 }
 
-/// A block of 0 frames takes the controls, writes the meters and forgets nothing.
+/// Runs a block of 0 frames, which reads the controls, writes the meters and keeps the state.
 unsafe extern "C" fn activate<K: Kind>(handle: *mut c_void) {
     // SAFETY: the host's handle; LV2 keeps `activate` apart from `run`.
     unsafe { PluginInstance::<Shell<K>>::run(handle, 0) }
 }
 
-// SAFETY: the functions are the crate's own, for this very type, but for `activate`, whose handle is the same.
+// SAFETY: the functions are the crate's own for this type; `activate` uses the handle in the same way.
 unsafe impl<K: Kind> PluginInstanceDescriptor for Shell<K> {
     const DESCRIPTOR: LV2_Descriptor = LV2_Descriptor {
         URI: K::URI.as_ptr(),
@@ -169,7 +169,7 @@ unsafe impl<K: Kind> PluginInstanceDescriptor for Shell<K> {
     };
 }
 
-/// Where an LV2 host finds the plugins of this library: one by one, then NULL.
+/// Entry point for LV2 hosts: returns the plugins by index, then NULL.
 #[unsafe(no_mangle)]
 pub extern "C" fn lv2_descriptor(index: u32) -> *const LV2_Descriptor {
     match index {

@@ -1,4 +1,4 @@
-//! What an LV2 host offers to the plugin: numbers for URIs and a log. All of it may be missing.
+//! The LV2 host's features that the plugin uses: `urid:map` and `log:log`. Both are optional.
 
 use std::ffi::{CStr, CString, c_void};
 use std::ptr::NonNull;
@@ -26,21 +26,21 @@ unsafe impl UriBound for Log {
     const URI: &'static [u8] = LV2_LOG__log;
 }
 
-// SAFETY: the data of this feature is an `LV2_URID_Map`; it is only kept here.
+// SAFETY: the data of this feature is an `LV2_URID_Map`; only the pointer is stored.
 unsafe impl Feature for Map {
     unsafe fn from_feature_ptr(data: *const c_void, _class: ThreadingClass) -> Option<Self> {
         NonNull::new(data.cast_mut().cast()).map(Self)
     }
 }
 
-// SAFETY: the data of this feature is an `LV2_Log_Log`; it is only kept here.
+// SAFETY: the data of this feature is an `LV2_Log_Log`; only the pointer is stored.
 unsafe impl Feature for Log {
     unsafe fn from_feature_ptr(data: *const c_void, _class: ThreadingClass) -> Option<Self> {
         NonNull::new(data.cast_mut().cast()).map(Self)
     }
 }
 
-/// The host's features; they are valid for as long as the instance lives.
+/// The host's features, which stay valid as long as the instance exists.
 #[derive(Clone, Copy, FeatureCollection)]
 pub(crate) struct Host {
     map: Option<Map>,
@@ -48,17 +48,17 @@ pub(crate) struct Host {
 }
 
 impl Host {
-    /// The number that the host has for a URI. None if it offers no numbers, or not this one. Instantiation only.
+    /// The host's URID for a URI. None if the host cannot map it. Only while the plugin is instantiated.
     pub fn urid(&self, uri: &CStr) -> Option<u32> {
         let map = self.map.as_ref()?;
         // SAFETY: an instance's features outlive it.
         let map = unsafe { map.0.as_ref() };
-        // SAFETY: called as the feature asks for, with its own handle and a C string.
+        // SAFETY: called with the feature's own handle and a C string, as the standard demands.
         let urid = unsafe { map.map?(map.handle, uri.as_ptr()) };
         (urid != 0).then_some(urid)
     }
 
-    /// Tells people that something is not as it should be, through the host if it takes messages. Not on the audio thread.
+    /// Logs a warning to the host, or to standard error if the host has no log. Not on the audio thread.
     pub fn warn(&self, message: &str) {
         let line = format!("driftmerge: {message}\n");
         if self.warn_through_host(&line).is_none() {
@@ -71,7 +71,7 @@ impl Host {
         // SAFETY: an instance's features outlive it.
         let log = unsafe { self.log.as_ref()?.0.as_ref() };
         let line = CString::new(line).ok()?;
-        // SAFETY: called as the feature asks for: its own handle, a format, and the one string that the format takes.
+        // SAFETY: called with the feature's own handle, a format, and the one string that the format consumes.
         unsafe { log.printf?(log.handle, kind, c"%s".as_ptr(), line.as_ptr()) };
         Some(())
     }

@@ -1,16 +1,17 @@
-//! What was learnt, kept by the host: the state extension of LV2, by hand.
+//! LV2's state extension: saves and restores what the engines have learnt.
 //!
-//! One property, `urn:driftmerge:snapshot`: the engine's snapshot as JSON in an `atom:String`, so that a session file
-//! can be read by people and moved to another machine; of several engines, a list, with `null` where nothing is known.
-//! Lags are against microphone A, so that a session may be restored with another delay. It is stored as plain and portable data whatever the host asks
-//! for. A snapshot that does not fit (other rate, other version, damaged) is reported and ignored: an instance that
-//! has learnt nothing is as good as a new one. Control ports are the host's to save; they are not touched.
+//! There is one property, `urn:driftmerge:snapshot`: the engine's snapshot as JSON in an `atom:String`, which people
+//! and other machines can read. Plugins with several engines store a list, with `null` for an engine that knows
+//! nothing. Lags are against microphone A, so that a session can be restored with another delay, and in seconds, so
+//! that it can be restored at another sample rate. The property is always stored as portable plain data. A snapshot
+//! that is damaged or of another version is reported and ignored, and the lag is acquired from scratch. Control ports
+//! are the host's to save.
 //!
-//! Crate `lv2-state` is not used: it passes NULL where hosts write flags to, and refuses to save where a host asks for
-//! no flags.
+//! Crate `lv2-state` is not used: it passes NULL where hosts write flags, and does not save for hosts that pass no
+//! flags.
 //!
-//! Threads: a host may call `save` while the plugin runs, so `save` only takes what the audio thread has published.
-//! It may not call `restore` while the plugin runs (the plugin does not offer `state:threadSafeRestore`).
+//! Threads: a host may call `save` while the plugin runs, so `save` only reads what the audio thread has published. It
+//! may not call `restore` meanwhile, because the plugin does not offer `state:threadSafeRestore`.
 
 use std::ffi::{CStr, CString, c_void};
 
@@ -29,27 +30,27 @@ use crate::lv2_host::Host;
 /// The property's key.
 const KEY: &CStr = c"urn:driftmerge:snapshot";
 
-/// A number that stands for nothing: PipeWire's filter-chain hands over what its configuration has without a type, where it hands over state at all (not 1.2).
+/// The null URID. Filter-chains of newer PipeWire versions pass state from their configuration without a type.
 const NO_TYPE: u32 = 0;
 
-/// The extension, as `extension_data` hands it out.
+/// The extension, as `extension_data` returns it.
 pub(crate) static INTERFACE: LV2_State_Interface = LV2_State_Interface { save: Some(save), restore: Some(restore) };
 
-/// The host's numbers for what is saved. They are asked for once, as LV2 hosts expect it, when the instance is made.
+/// The host's URIDs for the saved property, mapped once at instantiation as the standard demands.
 pub(crate) struct Urids {
     key: u32,
     string: u32,
 }
 
 impl Urids {
-    /// None where the host has no numbers.
+    /// None if the host has no `urid:map`.
     pub fn new(host: &Host) -> Option<Self> {
         let string = CStr::from_bytes_with_nul(LV2_ATOM__String).ok()?;
         Some(Self { key: host.urid(KEY)?, string: host.urid(string)? })
     }
 }
 
-/// Stores the newest snapshot, or nothing where nothing is known yet. Runs beside the audio thread.
+/// Stores the newest snapshot, or nothing if nothing is known yet. May run concurrently with the audio thread.
 unsafe extern "C" fn save(
     instance: *mut c_void,
     store: LV2_State_Store_Function,
@@ -69,11 +70,11 @@ unsafe extern "C" fn save(
     };
     let value = json.to_bytes_with_nul();
     let flags = u32::from(LV2_State_Flags::LV2_STATE_IS_POD | LV2_State_Flags::LV2_STATE_IS_PORTABLE);
-    // SAFETY: the host's function with the host's handle, and a value that outlives the call.
+    // SAFETY: the host's function with its own handle, and a value that outlives the call.
     unsafe { store(handle, urids.key, value.as_ptr().cast(), value.len(), urids.string, flags) }
 }
 
-/// Takes a snapshot back, before or after `activate`. Never beside the audio thread.
+/// Restores a snapshot, before or after `activate`. Never concurrently with the audio thread.
 unsafe extern "C" fn restore(
     instance: *mut c_void,
     retrieve: LV2_State_Retrieve_Function,
@@ -85,34 +86,34 @@ unsafe extern "C" fn restore(
     let shared = unsafe { Shared::of(instance) };
     let (Some(urids), Some(retrieve)) = (&shared.urids, retrieve) else { return ERR_NO_FEATURE };
     let (mut size, mut kind, mut flags) = (0, 0, 0);
-    // SAFETY: the host's function with the host's handle; all three results have a place to go to.
+    // SAFETY: the host's function with its own handle and three valid places for results.
     let value = unsafe { retrieve(handle, urids.key, &raw mut size, &raw mut kind, &raw mut flags) };
     if value.is_null() {
         return SUCCESS;
     }
     let json = [urids.string, NO_TYPE].contains(&kind).then(|| {
-        // SAFETY: the host's value is `size` bytes long and stays until `restore` returns.
+        // SAFETY: the host's value has `size` bytes and stays valid until `restore` returns.
         unsafe { std::slice::from_raw_parts(value.cast::<u8>(), size) }
     });
-    // SAFETY: LV2 keeps `restore` apart from all other calls on this instance but `save`, which leaves it alone.
+    // SAFETY: LV2 keeps `restore` apart from all other calls on this instance except `save`, which does not use it.
     let instance = unsafe { &mut *shared.instance.get() };
     let read = read(json, shared.layout.links());
     let restored = read.and_then(|learnt| instance.restore(&learnt).map_err(|error| error.to_string()));
     shared.learnt.publish(instance.learnt());
     if let Err(why) = restored {
-        shared.host.warn(&format!("the saved state is ignored, and the lag is searched anew: {why}"));
+        shared.host.warn(&format!("the saved state is ignored and the lag is acquired from scratch: {why}"));
     }
     SUCCESS
 }
 
-/// What the first `links` engines have learnt, as text.
+/// Serialises what the first `links` engines have learnt.
 fn write(learnt: &Learnt, links: usize) -> Option<String> {
     if links == 1 { serde_json::to_string(&learnt[0]) } else { serde_json::to_string(&learnt[..links]) }.ok()
 }
 
-/// Reads that from the host's value, which ends in NUL or not; None stands for a value of another type.
+/// Parses the host's value, with or without a NUL at the end; None stands for a value of another type.
 fn read(json: Option<&[u8]>, links: usize) -> Result<Learnt, String> {
-    let json = json.ok_or("it is not text")?;
+    let json = json.ok_or("it is not an atom:String; save the session again")?;
     let json = json.strip_suffix(b"\0").unwrap_or(json);
     let read: Vec<Option<Snapshot>> = if links == 1 {
         serde_json::from_slice(json).map(|snapshot| vec![Some(snapshot)])
@@ -121,7 +122,7 @@ fn read(json: Option<&[u8]>, links: usize) -> Result<Learnt, String> {
     }
     .map_err(|error| error.to_string())?;
     if read.len() != links {
-        return Err(format!("it is of {} engines, here are {links}", read.len()));
+        return Err(format!("it comes from a plugin with {} engines, this one has {links}", read.len()));
     }
     let mut learnt = Learnt::default();
     learnt[..links].copy_from_slice(&read);

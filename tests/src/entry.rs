@@ -45,6 +45,9 @@ impl Entry {
     /// Those that merge two microphones.
     pub const MERGES: [Self; 3] = [Self::Lv2, Self::Ladspa, Self::LadspaDual];
 
+    /// Those that hear two microphones.
+    pub const PAIRS: [Self; 5] = [Self::Lv2, Self::Ladspa, Self::LadspaDual, Self::Lv2Align, Self::LadspaAlign];
+
     /// Its ports.
     pub fn layout(self) -> &'static Layout {
         match self {

@@ -52,12 +52,7 @@ impl Settings {
         Controls::from_values(&self.0)
     }
 
-    /// As hosts take them that go by position.
-    pub fn positional(&self) -> Vec<String> {
-        self.0.iter().map(ToString::to_string).collect()
-    }
-
-    /// The same for a plugin that has not all of the controls, or narrower bounds.
+    /// In the order of a plugin's controls, of which it may lack some or have narrower bounds: for hosts that go by position.
     pub fn positional_of(&self, layout: &Layout) -> Vec<String> {
         let value = |port: &Port| {
             let known = CONTROLS.iter().zip(self.0).find(|(known, _)| known.symbol == port.symbol);
@@ -179,13 +174,6 @@ impl Trial {
         frames
     }
 
-    /// Demands that a host has written what the engine gives, sample by sample, a channel for each output.
-    pub fn assert_written(&self, workshop: &Workshop, name: &str) {
-        for (channel, engine) in self.expected().iter().enumerate() {
-            assert_same(&workshop.read(name, channel), engine);
-        }
-    }
-
     /// What comes out of an instance with the settings.
     fn played(&self, mut driver: Driver) -> Vec<Vec<f32>> {
         self.set_all(&mut driver);
@@ -276,11 +264,6 @@ impl Workshop {
         // Where no terminal is, ecasound does not start without.
         command.env("TERM", "dumb");
         command
-    }
-
-    /// Writes both microphones as `name`: a sound file of two channels.
-    pub fn write_pair(&self, name: &str, pair: &Pair) -> PathBuf {
-        self.write(name, pair.rate_hz, &[&pair.a, &pair.b])
     }
 
     /// Writes a sound file of 32-bit floats, with the oldest and shortest header there is, since not every host reads a

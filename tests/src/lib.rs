@@ -12,6 +12,7 @@ pub mod pipewire;
 pub mod processor;
 pub mod pulse;
 pub mod room;
+pub mod turtle;
 pub mod two_clocks;
 pub mod wait;
 pub mod wav;

@@ -82,6 +82,16 @@ impl LilvHost {
         self.instance.restore_state(&state).expect("it is of this plugin");
     }
 
+    /// Loads the plugin's default state if the plugin asks for that, as Carla's plugin bridge does after it has restored a
+    /// session.
+    pub fn load_default_state(&mut self) {
+        let feature = self.world.raw().new_uri("http://lv2plug.in/ns/ext/state#loadDefaultState");
+        if self.plugin.raw().has_feature(&feature) {
+            let state = self.world.state_from_uri(&self.features, URI).expect("a plugin's own description is a state");
+            self.instance.restore_state(&state).expect("it is of this plugin");
+        }
+    }
+
     /// Takes a preset of the bundle.
     pub fn preset(&mut self, uri: &str) {
         let node = self.world.raw().new_uri(uri);

@@ -40,13 +40,6 @@ impl Pair {
         Self::speech(16_000, 4.0, 0.03, 80.0)
     }
 
-    /// The same after `frames` of silence.
-    #[must_use]
-    pub fn after_silence(&self, frames: usize) -> Self {
-        let delayed = |sound: &[f32]| [&vec![0.0; frames], sound].concat();
-        Self { rate_hz: self.rate_hz, a: delayed(&self.a), b: delayed(&self.b) }
-    }
-
     /// The part from `start` to `end`, s.
     #[must_use]
     pub fn part(&self, start_s: f64, end_s: f64) -> Self {

@@ -33,7 +33,8 @@ fn assert_there(files: &BTreeSet<PathBuf>, root: &Path, wanted: &[&str]) {
     }
 }
 
-const BUNDLE: [&str; 4] = ["manifest.ttl", "driftmerge.ttl", "presets.ttl", "driftmerge.so"];
+const BUNDLE: [&str; 6] =
+    ["manifest.ttl", "driftmerge.ttl", "presets.ttl", "modgui.ttl", "modgui/two.html", "driftmerge.so"];
 
 #[test]
 fn a_package_has_every_file_and_uninstall_leaves_none() {

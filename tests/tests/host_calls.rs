@@ -1,14 +1,33 @@
 //! What a host may do to the plugin through its C functions, and that the sound is the engine's own all the same.
 
-use driftmerge_dsp::Controls;
 use driftmerge_dsp::params::{CONTROLS, METERS};
-use driftmerge_plugin::layout::{ALIGN, MERGE, MERGE4};
+use driftmerge_dsp::{Controls, Engine};
+use driftmerge_plugin::guard::FlushDenormals;
+use driftmerge_plugin::layout::{ALIGN, MERGE, MERGE4, Sound};
 use driftmerge_tests::entry::{Driver, Entry};
 use driftmerge_tests::hosts::assert_same;
 use driftmerge_tests::two_clocks::Pair;
 
 fn locked(driver: &Driver) -> bool {
     driver.meter("state") >= 1.0 && (driver.meter("lag") - 30.0).abs() < 1.0
+}
+
+/// What the engine gives where it aligns and does not mix.
+fn aligned(pair: &Pair) -> [Vec<f32>; 2] {
+    let _flush = FlushDenormals::new();
+    let mut engine = Engine::new(f64::from(pair.rate_hz), &Controls::default()).expect("the rate is good");
+    let mut outs = [vec![0.0; pair.a.len()], vec![0.0; pair.a.len()]];
+    let [a, b] = &mut outs;
+    engine.process_apart(&pair.a, &pair.b, a, b);
+    outs
+}
+
+/// What the engine gives on each output of a plugin that hears a pair.
+fn expected(entry: Entry, pair: &Pair) -> Vec<Vec<f32>> {
+    match entry.layout().sound {
+        Sound::Merged => vec![pair.merged(&Controls::default()).0; entry.outs()],
+        Sound::Apart => aligned(pair).into(),
+    }
 }
 
 /// Frames at 48 kHz by which the latency is more than the delay.
@@ -19,14 +38,17 @@ fn later(entry: Entry) -> f32 {
 #[test]
 fn the_output_is_the_engines_for_every_block_size() {
     let pair = Pair::short();
-    let (engine, status) = pair.merged(&Controls::default());
-    for entry in Entry::MERGES {
+    let (_, status) = pair.merged(&Controls::default());
+    for entry in Entry::PAIRS {
+        let expected = expected(entry, &pair);
         for blocks in [&[64][..], &[1], &[0, 1, 7, 64, 83, 690, 8056]] {
             let mut driver = Driver::ready(entry, pair.rate_hz);
-            for out in driver.process(&pair.a, &pair.b, blocks) {
-                assert_same(&out, &engine);
+            for (out, expected) in driver.process(&pair.a, &pair.b, blocks).iter().zip(&expected) {
+                assert_same(out, expected);
             }
-            assert_eq!(driver.meters(), &status.meters()[..], "{entry:?} {blocks:?}");
+            if Entry::MERGES.contains(&entry) {
+                assert_eq!(driver.meters(), &status.meters()[..], "{entry:?} {blocks:?}");
+            }
             assert!(locked(&driver), "the sound is one that locks: {:?}", driver.meters());
         }
     }
@@ -35,17 +57,21 @@ fn the_output_is_the_engines_for_every_block_size() {
 #[test]
 fn an_output_may_be_the_memory_of_either_input() {
     let pair = Pair::short();
-    let (engine, _) = pair.merged(&Controls::default());
     for (entry, inputs) in [
         (Entry::Lv2, &[0][..]),
         (Entry::Lv2, &[1]),
         (Entry::Ladspa, &[0]),
         (Entry::LadspaDual, &[0, 1]),
         (Entry::LadspaDual, &[1, 0]),
+        (Entry::Lv2Align, &[0, 1]),
+        (Entry::Lv2Align, &[1, 0]),
+        (Entry::LadspaAlign, &[0, 1]),
+        (Entry::LadspaAlign, &[1, 0]),
     ] {
         let mut driver = Driver::ready(entry, pair.rate_hz);
-        for out in driver.process_in_place(&pair.a, &pair.b, inputs, 690) {
-            assert_same(&out, &engine);
+        let outs = driver.process_in_place(&pair.a, &pair.b, inputs, 690);
+        for (out, expected) in outs.iter().zip(&expected(entry, &pair)) {
+            assert_same(out, expected);
         }
     }
 }
@@ -202,4 +228,33 @@ fn ports_that_do_not_exist_can_be_connected_to_no_harm() {
     }
     assert_eq!(MERGE.count(), CONTROLS.len() + METERS.len() + 3);
     assert_eq!((MERGE4.count(), ALIGN.count()), (33, 19));
+}
+
+#[test]
+fn the_left_output_of_align_is_a_and_what_is_right_beside_it_is_less_by_25_db() {
+    let pair = Pair::noisy_speech(16_000, 6.0, 0.03, 80.0, 40.0).0;
+    let mut driver = Driver::ready(Entry::Lv2Align, pair.rate_hz);
+    let outs = driver.process(&pair.a, &pair.b, &[512]);
+    let late = driver.meter("latency") as usize;
+    assert_eq!(outs[0][late..], pair.a[..pair.a.len() - late]);
+    // Two sounds of 1 kHz that are 10 us apart differ by 24 dB less than they are loud.
+    let power = |sound: &mut dyn Iterator<Item = f32>| sound.map(|x| f64::from(x * x)).sum::<f64>();
+    let last = outs[0].len() / 2..outs[0].len();
+    let difference = power(&mut last.clone().map(|i| outs[1][i] - outs[0][i]));
+    let below_db = 10.0 * (power(&mut last.map(|i| outs[0][i])) / difference).log10();
+    println!("the difference is {below_db:.1} dB below A");
+    assert!(below_db > 25.0, "{below_db} dB");
+}
+
+#[test]
+fn align_bypassed_puts_both_out_as_they_came_in() {
+    let pair = Pair::short();
+    let mut driver = Driver::ready(Entry::Lv2Align, pair.rate_hz);
+    driver.set("enabled", 0.0);
+    let outs = driver.process(&pair.a, &pair.b, &[512]);
+    let late = driver.meter("latency") as usize;
+    for (out, sound) in outs.iter().zip([&pair.a, &pair.b]) {
+        let worst = out[late..].iter().zip(sound).map(|(x, y)| (x - y).abs()).fold(0.0, f32::max);
+        assert!(worst < 1e-6, "{worst}");
+    }
 }

@@ -43,3 +43,16 @@ fn a_preset_sets_the_controls_and_leaves_alone_what_was_learnt() {
     assert_eq!(host.meter("latency"), 800.0);
     assert!(host.meter("state") >= 1.0);
 }
+
+/// Lilv takes the default of every control for part of a default state, so a host that loads one after a session
+/// overwrites the controls of the session.
+#[test]
+fn controls_of_a_restored_session_outlive_the_loading_of_default_states() {
+    let workshop = Workshop::new();
+    LilvHost::new(48_000).save(&workshop.path(""));
+    let mut host = LilvHost::new(48_000);
+    host.set("delay", 300.0);
+    host.restore(&workshop.path(""));
+    host.load_default_state();
+    assert_eq!((host.get("delay"), host.get("mode")), (60.0, 0.0));
+}

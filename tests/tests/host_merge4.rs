@@ -143,6 +143,16 @@ fn the_state_of_all_three_is_saved_and_locks_the_next_instance_within_the_delay_
         assert_locked(&next, end as f64 / rate as f64, 0.1);
     }
 
+    // At another rate as well: lags are in seconds.
+    let mut next = Driver::with_features(Entry::Lv2Merge4, 48_000, Some(&features)).expect("a good rate");
+    next.connect_controls();
+    assert_eq!(next.restore(Some(&saved[0])), 0);
+    next.activate();
+    for (other, letter) in ["b", "c", "d"].iter().enumerate() {
+        let error_ms = f64::from(next.meter(&format!("lag_{letter}"))) - Four::lag_ms(other, 5.0);
+        assert!(error_ms.abs() < 0.1, "{letter}: {error_ms} ms beside the truth");
+    }
+
     // What merge saved is of one engine, and not for this plugin.
     let mut merge = Driver::with_features(Entry::Lv2, four.rate_hz, Some(&features)).expect("a good rate");
     merge.activate();

@@ -1,22 +1,21 @@
 //! What the LV2 plugins say of themselves in files, against the tables of ports in the code.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::ffi::CStr;
-use std::fs;
 
 use driftmerge_dsp::params::{Kind, Port, Unit};
 use driftmerge_plugin::layout::{ALIGN, DUAL, Layout, MERGE, MERGE4};
 use driftmerge_plugin::lv2::lv2_descriptor;
 use driftmerge_tests::hosts::{URI, Workshop, bundle, succeed};
+use driftmerge_tests::turtle::Facts;
 use lv2::lv2_sys::LV2_State_Interface;
-use oxrdf::{NamedOrBlankNode, Term};
-use oxttl::TurtleParser;
 
 const LV2: &str = "http://lv2plug.in/ns/lv2core#";
 const STATE: &str = "http://lv2plug.in/ns/ext/state#";
 const UNITS: &str = "http://lv2plug.in/ns/extensions/units#";
 const PPROPS: &str = "http://lv2plug.in/ns/ext/port-props#";
 const DOAP: &str = "http://usefulinc.com/ns/doap#";
+const MOD: &str = "http://moddevices.com/ns/mod#";
 const FOAF: &str = "http://xmlns.com/foaf/0.1/";
 const URID_MAP: &str = "http://lv2plug.in/ns/ext/urid#map";
 const LOG_LOG: &str = "http://lv2plug.in/ns/ext/log#log";
@@ -31,58 +30,6 @@ const PLUGINS: [(&str, &str, &Layout); 3] = [
     ("urn:driftmerge:merge4", "merge4.ttl", &MERGE4),
     ("urn:driftmerge:align", "align.ttl", &ALIGN),
 ];
-
-/// What is said in a file: subject and predicate, and all objects. Literals are their text.
-struct Facts(BTreeMap<(String, String), Vec<String>>);
-
-impl Facts {
-    fn read(file: &str) -> Self {
-        let text = fs::read(bundle().folder().join(file)).expect("the bundle has it");
-        let mut facts: BTreeMap<_, Vec<_>> = BTreeMap::new();
-        let parser = TurtleParser::new().with_base_iri("file:///bundle/").expect("a good base");
-        for triple in parser.for_slice(&text) {
-            let triple = triple.unwrap_or_else(|error| panic!("{file}: {error}"));
-            let subject = match triple.subject {
-                NamedOrBlankNode::NamedNode(node) => node.into_string(),
-                NamedOrBlankNode::BlankNode(node) => node.into_string(),
-            };
-            let object = match triple.object {
-                Term::NamedNode(node) => node.into_string(),
-                Term::BlankNode(node) => node.into_string(),
-                Term::Literal(literal) => literal.value().to_owned(),
-            };
-            facts.entry((subject, triple.predicate.into_string())).or_default().push(object);
-        }
-        Self(facts)
-    }
-
-    /// All that is said of `subject` by `predicate`, in no order that means anything.
-    fn all(&self, subject: &str, predicate: &str) -> &[String] {
-        self.0.get(&(subject.to_owned(), predicate.to_owned())).map_or(&[], Vec::as_slice)
-    }
-
-    /// The one thing said.
-    fn one(&self, subject: &str, predicate: &str) -> &str {
-        match self.all(subject, predicate) {
-            [one] => one,
-            other => panic!("{subject} {predicate}: {other:?}"),
-        }
-    }
-
-    fn number(&self, subject: &str, predicate: &str) -> f32 {
-        self.one(subject, predicate).parse().expect("a number")
-    }
-
-    /// The plugin's ports by index.
-    fn ports(&self, plugin: &str) -> Vec<&str> {
-        let mut ports: Vec<&str> = self.all(plugin, &lv2("port")).iter().map(String::as_str).collect();
-        ports.sort_by_key(|port| self.number(port, &lv2("index")) as usize);
-        for (i, port) in ports.iter().enumerate() {
-            assert_eq!(self.number(port, &lv2("index")), i as f32, "no index is left out or given twice");
-        }
-        ports
-    }
-}
 
 fn lv2(name: &str) -> String {
     format!("{LV2}{name}")
@@ -104,6 +51,7 @@ fn compare(facts: &Facts, node: &str, port: &Port) {
 
     let unit = facts.all(node, &format!("{UNITS}unit"));
     match port.unit {
+        Unit::None if port.kind == Kind::Continuous => assert_eq!(unit, [format!("{UNITS}coef")], "{symbol}"),
         Unit::None => assert!(unit.is_empty(), "{symbol} has no unit"),
         Unit::Milliseconds => assert_eq!(unit, [format!("{UNITS}ms")], "{symbol}"),
         Unit::Seconds => assert_eq!(unit, [format!("{UNITS}s")], "{symbol}"),
@@ -119,14 +67,19 @@ fn compare(facts: &Facts, node: &str, port: &Port) {
     assert_eq!(has(&lv2("integer")), matches!(port.kind, Kind::Integer | Kind::Enumeration(_)), "{symbol}");
     assert_eq!(has(&lv2("enumeration")), matches!(port.kind, Kind::Enumeration(_)), "{symbol}");
 
-    let mut points: Vec<(usize, &str)> = facts
+    let mut points: Vec<(i32, &str)> = facts
         .all(node, &lv2("scalePoint"))
         .iter()
-        .map(|point| (facts.number(point, &format!("{RDF}value")) as usize, facts.one(point, &rdfs("label"))))
+        .map(|point| (facts.number(point, &format!("{RDF}value")) as i32, facts.one(point, &rdfs("label"))))
         .collect();
     points.sort_unstable();
     let names = if let Kind::Enumeration(names) = port.kind { names } else { &[] };
-    assert_eq!(points, (port.min.max(0.0) as usize..).zip(names.iter().copied()).collect::<Vec<_>>(), "{symbol}");
+    let named = if symbol.starts_with("polarity") {
+        vec![(-1, "inverted"), (1, "normal")]
+    } else {
+        (port.min.max(0.0) as i32..).zip(names.iter().copied()).collect()
+    };
+    assert_eq!(points, named, "{symbol}");
 }
 
 #[test]
@@ -212,6 +165,42 @@ fn every_audio_port_is_in_the_main_group_of_its_side_and_has_its_place_there() {
             if side == "mainOutput" {
                 assert_eq!(facts.one(group, &pg("source")), facts.one(uri, &pg("mainInput")));
             }
+        }
+    }
+}
+
+#[test]
+fn every_control_and_meter_is_in_a_named_group_of_its_side() {
+    for (uri, file, layout) in PLUGINS {
+        let facts = Facts::read(file);
+        for (i, node) in facts.ports(uri)[..layout.first_out()].iter().enumerate() {
+            let symbol = facts.one(node, &lv2("symbol"));
+            let (kind, name) = match symbol.rsplit_once('_') {
+                _ if i < layout.first_meter() => ("InputGroup", "controls".to_owned()),
+                Some((_, letter)) => ("OutputGroup", format!("meters_{letter}")),
+                None => ("OutputGroup", "meters".to_owned()),
+            };
+            let group = facts.one(node, &format!("{PG}group"));
+            assert_eq!(group, format!("{uri}#{name}"), "{symbol}");
+            assert_eq!(facts.one(group, &format!("{RDF}type")), format!("{PG}{kind}"), "{symbol}");
+            assert_eq!(facts.one(group, &lv2("symbol")), name);
+            assert!(!facts.one(group, &lv2("name")).is_empty());
+        }
+    }
+}
+
+/// MOD devices cut every text after 16 characters, and their own rules ask for brands of at most 11.
+#[test]
+fn names_fit_into_16_characters_or_have_short_ones_and_every_plugin_has_a_brand_and_a_label() {
+    for (uri, file, _) in PLUGINS {
+        let facts = Facts::read(file);
+        assert_eq!(facts.one(uri, &format!("{MOD}brand")), "driftmerge");
+        assert_eq!(facts.one(uri, &format!("{MOD}label")), facts.one(uri, &format!("{DOAP}name")));
+        assert!(facts.one(uri, &format!("{MOD}label")).len() <= 16);
+        for node in facts.ports(uri) {
+            let name = facts.one(node, &lv2("name"));
+            let short = facts.all(node, &lv2("shortName")).first().map_or(name, String::as_str);
+            assert!(short.len() <= 16 && !short.is_empty(), "{short}");
         }
     }
 }
@@ -307,12 +296,13 @@ fn everything_that_lv2lint_looks_for_is_said_of_every_plugin() {
         let maintainer = project.one(project_uri, &doap("maintainer"));
         assert!(!project.one(maintainer, &format!("{FOAF}name")).is_empty());
         assert_eq!(project.one(maintainer, &format!("{FOAF}homepage")), format!("file:///bundle/{page}"));
+        assert!(project.one(maintainer, &format!("{FOAF}mbox")).starts_with("mailto:"));
         let features = facts.all(uri, &lv2("optionalFeature"));
-        let known = [lv2("hardRTCapable"), URID_MAP.into(), LOG_LOG.into(), format!("{STATE}loadDefaultState")];
+        let known = [lv2("hardRTCapable"), URID_MAP.into(), LOG_LOG.into()];
         assert_eq!(features.iter().collect::<BTreeSet<_>>(), known.iter().collect());
         assert!(facts.all(uri, &lv2("requiredFeature")).is_empty(), "any host can load it");
-        // A default state that hosts are to load must be there, and the interface that takes it.
-        assert_eq!(facts.all(uri, &format!("{STATE}state")).len(), 1);
+        // `state:loadDefaultState` and a default state come together or not at all.
+        assert!(facts.all(uri, &format!("{STATE}state")).is_empty());
         assert_eq!(facts.all(uri, &lv2("extensionData")), [format!("{STATE}interface")]);
         assert_eq!(manifest.one(uri, &lv2("binary")), "file:///bundle/driftmerge.so");
         let more = manifest.all(uri, &rdfs("seeAlso"));

@@ -6,6 +6,7 @@ use std::ffi::{CStr, c_int};
 use driftmerge_dsp::params::Kind;
 use driftmerge_plugin::ladspa::{Descriptor, RangeHint, bits, ladspa_descriptor};
 use driftmerge_plugin::layout::{ALIGN, DUAL, Layout, MERGE, MERGE4};
+use driftmerge_tests::turtle::Facts;
 
 /// The LADSPA labels, and what the code has.
 const LABELS: [(&str, &Layout); 4] =
@@ -52,6 +53,43 @@ fn ladspa_hosts_work_out_the_defaults_of_the_table_and_refuse_no_value_of_it() {
             assert_eq!(hint.hint & (bits::HINT_TOGGLED | bounds), wanted, "{symbol}");
         }
     }
+}
+
+/// Without bounds Carla clamps what a control output shows to 0 to 1.
+#[test]
+fn ladspa_control_outputs_have_the_bounds_of_the_table() {
+    for (descriptor, (label, layout)) in labels().into_iter().zip(LABELS) {
+        for (i, port) in layout.meters.iter().enumerate() {
+            // SAFETY: a descriptor has as many hints as ports.
+            let hint = unsafe { *descriptor.port_range_hints.add(layout.first_meter() + i) };
+            let integer = if port.kind == Kind::Continuous { 0 } else { bits::HINT_INTEGER };
+            let wanted = bits::HINT_BOUNDED_BELOW | bits::HINT_BOUNDED_ABOVE | integer;
+            assert_eq!((hint.hint, hint.lower, hint.upper), (wanted, port.min, port.max), "{label}: {}", port.symbol);
+        }
+    }
+}
+
+/// Audacity's scripting cuts a name at `:` and at `,`, and runs whatever effect is called like the rest.
+#[test]
+fn ladspa_names_are_those_of_lv2_and_can_be_written_in_a_script() {
+    let text = |pointer| {
+        // SAFETY: the strings of a descriptor are C strings that stay.
+        unsafe { CStr::from_ptr(pointer) }.to_str().expect("ASCII")
+    };
+    let names: Vec<&str> = labels().iter().map(|descriptor| text(descriptor.name)).collect();
+    assert_eq!(names, ["Driftmerge", "Driftmerge Dual", "Driftmerge Four", "Driftmerge Align"]);
+    assert!(names.iter().all(|name| name.chars().all(|c| c.is_ascii_alphabetic() || c == ' ')), "{names:?}");
+    for (name, file, uri) in [
+        (names[0], "driftmerge.ttl", "urn:driftmerge:merge"),
+        (names[2], "merge4.ttl", "urn:driftmerge:merge4"),
+        (names[3], "align.ttl", "urn:driftmerge:align"),
+    ] {
+        assert_eq!(Facts::read(file).one(uri, "http://usefulinc.com/ns/doap#name"), name);
+    }
+    let project = Facts::read("project.ttl");
+    let maintainer = project.one("urn:driftmerge:project", "http://usefulinc.com/ns/doap#maintainer");
+    let maker = project.one(maintainer, "http://xmlns.com/foaf/0.1/name");
+    assert!(labels().iter().all(|descriptor| text(descriptor.maker) == maker), "one maker for both standards");
 }
 
 #[test]

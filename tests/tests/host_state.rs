@@ -77,6 +77,50 @@ fn an_instance_restored_before_activate_is_locked_within_0_5_s() {
     assert!(driver.meter("state") >= 1.0);
 }
 
+#[test]
+fn a_state_saved_at_another_rate_is_a_first_guess_that_locks_within_0_5_s() {
+    let features = Features::with_map();
+    for (saved_hz, rate_hz) in [(16_000, 48_000), (48_000, 16_000), (44_100, 48_000)] {
+        let [saving, next] = [saved_hz, rate_hz].map(|rate_hz| Pair::speech(rate_hz, 4.0, 0.03, 80.0));
+        let property = learnt(&features, &saving);
+        let mut driver = made(&features, rate_hz);
+        assert_eq!(driver.restore(Some(&property)), SUCCESS);
+        let (before, after) = (snapshot(&property), snapshot(&driver.save(0).1[0]));
+        assert_eq!((after.lag_s, after.drift_ppm), (before.lag_s, before.drift_ppm), "{saved_hz} to {rate_hz} Hz");
+        assert_eq!(after.rate_hz, f64::from(rate_hz), "it is saved again at its own rate");
+        driver.activate();
+        let part = next.part(3.0, 3.5);
+        driver.process(&part.a, &part.b, &[512]);
+        assert!(driver.meter("state") >= 1.0, "{saved_hz} to {rate_hz} Hz: {:?}", driver.meters());
+        assert!((driver.meter("lag") - 30.3).abs() < 0.1, "{saved_hz} to {rate_hz} Hz: {:?}", driver.meters());
+    }
+}
+
+#[test]
+fn align_is_locked_within_0_5_s_by_its_own_state_and_by_that_of_merge() {
+    let (features, pair) = (Features::with_map(), Pair::short());
+    let made = |entry| {
+        let mut driver = Driver::with_features(entry, pair.rate_hz, Some(&features)).expect("a good rate");
+        driver.connect_controls();
+        driver
+    };
+    // The engine is the same, so that either plugin takes what the other has saved.
+    for saving in [Entry::Lv2Align, Entry::Lv2] {
+        let mut first = made(saving);
+        first.activate();
+        first.process(&pair.a, &pair.b, &[512]);
+        let (status, saved) = first.save(0);
+        assert_eq!((status, saved.len()), (0, 1));
+        let mut next = made(Entry::Lv2Align);
+        next.restore(Some(&saved[0]));
+        next.activate();
+        let part = pair.part(3.0, 3.5);
+        next.process(&part.a, &part.b, &[512]);
+        assert!(next.meter("state") >= 1.0, "{:?}", next.meters());
+        assert!((next.meter("lag") - 30.3).abs() < 0.1, "{:?}", next.meters());
+    }
+}
+
 /// As newer filter-chains of PipeWire's hand over what stands in their configuration: text without a type and without a NUL.
 #[test]
 fn text_without_a_type_is_restored() {
@@ -123,7 +167,8 @@ fn a_state_that_does_not_fit_is_ignored() {
         with(serde_json::to_vec(&snapshot).expect("it is plain data"))
     };
     let bad = [
-        ("another rate", edited(|s| s.rate_hz = 48_000.0)),
+        ("a rate of nothing", edited(|s| s.rate_hz = 0.0)),
+        ("a negative rate", edited(|s| s.rate_hz = -16_000.0)),
         ("another version", edited(|s| s.version = 1000)),
         ("out of range", edited(|s| s.lag_s = 3.0)),
         ("cut in half", with(good.value[..good.value.len() / 2].to_vec())),

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use driftmerge_tests::hosts::{Trial, Workshop, bundle, succeed};
@@ -13,8 +13,13 @@ fn files() -> Vec<PathBuf> {
     let path = |entry: std::io::Result<fs::DirEntry>| entry.expect("it can be read").path();
     let files: Vec<PathBuf> =
         folder.map(path).filter(|path| path.extension().is_some_and(|end| end == "ttl")).collect();
-    assert_eq!(files.len(), 6, "{files:?}");
+    assert_eq!(files.len(), 7, "{files:?}");
     files
+}
+
+/// MOD's vocabularies, which no distribution has.
+fn mod_vocabulary() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("data/mod.ttl")
 }
 
 /// Runs a checker over files and demands that it has nothing to say, neither errors nor warnings.
@@ -30,7 +35,7 @@ fn assert_nothing_found(command: &mut Command) {
 
 #[test]
 fn lv2_validate_finds_no_errors_and_warns_of_nothing() {
-    assert_nothing_found(Workshop::new().command("lv2_validate").args(files()));
+    assert_nothing_found(Workshop::new().command("lv2_validate").arg(mod_vocabulary()).args(files()));
 }
 
 #[test]
@@ -43,7 +48,7 @@ fn sord_validate_finds_no_errors_and_warns_of_nothing() {
         let path = |entry: std::io::Result<fs::DirEntry>| entry.expect("it can be read").path();
         folder.map(path).filter(|path| path.extension().is_some_and(|end| end == "ttl"))
     });
-    let standard: Vec<PathBuf> = standard.collect();
+    let standard: Vec<PathBuf> = standard.chain([mod_vocabulary()]).collect();
     assert_nothing_found(Workshop::new().command("sord_validate").args(&standard).args(files()));
 
     // It would find something.
@@ -51,6 +56,10 @@ fn sord_validate_finds_no_errors_and_warns_of_nothing() {
     let text = fs::read_to_string(bundle().folder().join("driftmerge.ttl")).expect("the bundle has it");
     fs::write(workshop.path("bad.ttl"), text.replace("\"lag_limit\"", "\"lag limit\"")).expect("it can be written");
     let bad = workshop.command("sord_validate").args(&standard).args(files()).arg("bad.ttl").output();
+    assert!(!bad.expect("sordi is installed").status.success());
+    let text = fs::read_to_string(bundle().folder().join("modgui.ttl")).expect("the bundle has it");
+    fs::write(workshop.path("bad.ttl"), text.replace("modgui:thumbnail", "modgui:nail")).expect("it can be written");
+    let bad = workshop.command("sord_validate").args(&standard).arg("bad.ttl").output();
     assert!(!bad.expect("sordi is installed").status.success());
 }
 

@@ -1,5 +1,6 @@
 //! `merge` on files of all kinds, good and bad.
 
+use driftmerge_tests::entry::{Driver, Entry};
 use driftmerge_tests::wav::{Pair, merge, read, refused, write};
 use std::fs;
 use std::path::Path;
@@ -167,4 +168,35 @@ fn outputs_that_cannot_be_made_are_refused_and_inputs_are_never_overwritten() {
     assert!(text.contains("no/such"), "{text}");
     let text = refused(dir.path(), 1, &["in.wav", "-o", "out.wav", "--trace", "no/such/t.csv"]);
     assert!(text.contains("no/such"), "{text}");
+}
+
+/// What the handbook says of `--live`: the plugin's samples until the first frame of B is dropped, 2 ms from the lag at the
+/// first lock, and the same alignment from then on.
+#[test]
+fn live_gives_the_plugins_samples_until_the_lag_has_moved_by_2_ms_and_its_alignment_from_then_on() {
+    const DRIFT_PPM: f64 = 300.0;
+
+    let dir = folder();
+    let pair = Pair::speech(16_000, 12.0, DRIFT_PPM, 0.02);
+    write(&dir.path().join("in.wav"), 16_000, 32, true, &[&pair.a, &pair.b]);
+    succeeds(dir.path(), &["in.wav", "-o", "out.wav", "--live", "--latency", "100"]);
+    let live = read(&dir.path().join("out.wav"));
+    let mut plugin = Driver::ready(Entry::Lv2, 16_000);
+    let silence = vec![0.0; 1600];
+    let [a, b] = [&pair.a, &pair.b].map(|sound| [&sound[..], &silence].concat());
+    let hosted = plugin.process(&a, &b, &[512]).remove(0);
+    let hosted = &hosted[plugin.meter("latency") as usize..];
+    assert_eq!(live.len(), hosted.len());
+
+    let same_s = live.iter().zip(hosted).take_while(|(x, y)| x == y).count() as f64 / 16_000.0;
+    println!("{same_s:.2} s are the plugin's");
+    // The first lock takes a second at most.
+    let moved_s = 2e-3 / (DRIFT_PPM * 1e-6);
+    assert!(same_s > moved_s - 0.5 && same_s < moved_s + 1.5, "{same_s} s of {moved_s}");
+    let power = |sound: &mut dyn Iterator<Item = f32>| sound.map(|x| f64::from(x * x)).sum::<f64>();
+    let from = (same_s * 16_000.0) as usize;
+    let difference = power(&mut live[from..].iter().zip(&hosted[from..]).map(|(x, y)| x - y));
+    let below_db = 10.0 * (power(&mut live[from..].iter().copied()) / difference).log10();
+    println!("then they differ by {below_db:.1} dB less than they are loud");
+    assert!(below_db > 20.0, "{below_db} dB");
 }
