@@ -44,7 +44,6 @@ mod combining;
 mod enhancement;
 mod input;
 mod primitives;
-mod speakers;
 mod tracking;
 mod tuning;
 

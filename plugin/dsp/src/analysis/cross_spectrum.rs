@@ -35,7 +35,6 @@ pub struct Observer {
     weights: Vec<f32>,
     turns: Vec<Complex32>,
     cross: Vec<Complex32>,
-    difference: Vec<f32>,
 }
 
 /// What an aligned pair of frames shows.
@@ -43,9 +42,6 @@ pub struct Observer {
 pub struct Observation<'a> {
     /// Weighted cross spectrum.
     pub cross: &'a [Complex32],
-    /// By how much A is the louder one of the two in a bin, against all of the band, weighted: (A² - B²) / (A² + B²), twice. That is about
-    /// the logarithm of A² / B², in which the talker's own spectrum cancels: what is left are the two rooms' responses.
-    pub difference: &'a [f32],
     /// Sum of the weights.
     pub weight: f32,
 }
@@ -70,7 +66,6 @@ impl Observer {
             weights: vec![0.0; band.len],
             turns: band.zeros(),
             cross: band.zeros(),
-            difference: vec![0.0; band.len],
         }
     }
 
@@ -118,30 +113,11 @@ impl Observer {
             *psi = a * b / (1.0 + a + b);
         }
         let spectra = fa.iter().zip(fb).zip(turns.iter()).zip(&self.weights);
-        let mut powers = [1e-30f32; 2];
         for (cross, (((a, b), turn), psi)) in self.cross.iter_mut().zip(spectra) {
             let z = a.conj() * b;
             *cross = z * turn * (psi / (z.norm_sqr().sqrt() + 1e-30));
-            powers[0] += psi * a.norm_sqr();
-            powers[1] += psi * b.norm_sqr();
         }
-        let scale = powers[0] / powers[1];
-        for (difference, ((a, b), psi)) in self.difference.iter_mut().zip(fa.iter().zip(fb).zip(&self.weights)) {
-            let (a, b) = (a.norm_sqr(), scale * b.norm_sqr());
-            *difference = 2.0 * psi * (a - b) / (a + b + 1e-30);
-        }
-        Observation { cross: &self.cross, difference: &self.difference, weight: self.weights.iter().sum() }
-    }
-
-    /// The difference of the rooms' responses, lag 0 first, from a sum of [`Observation::difference`] of this weight: how much more of each
-    /// delay is in A than in B, against the direct sound of each.
-    pub fn responses(&mut self, difference: &[f32], weight: f32, into: &mut [f32]) {
-        // Both halves of the spectrum make up the direct sound.
-        let scale = 0.5 / weight.max(1e-20);
-        for (bin, x) in self.turns.iter_mut().zip(difference) {
-            *bin = Complex32::new(x * scale, 0.0);
-        }
-        self.transform.inverse(self.band.first, &self.turns, into);
+        Observation { cross: &self.cross, weight: self.weights.iter().sum() }
     }
 
     /// Correlation over lag of a sum of cross spectra, as long as a frame: lag 0 first, negative lags at the end.

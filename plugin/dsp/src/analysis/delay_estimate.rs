@@ -3,7 +3,7 @@
 //! Weighted least squares on the phase: Newton steps on the sum of cos(phase), with the variance from the imaginary
 //! part that is left (see G. C. Carter, "Coherence and time delay estimation", Proc. IEEE 75(2), 1987).
 
-use crate::analysis::spectrum::{Band, highest, parabola_top};
+use crate::analysis::spectrum::{Band, highest};
 use realfft::num_complex::Complex32;
 use std::ops::Range;
 
@@ -64,8 +64,6 @@ pub struct Peaks {
     pub here: f32,
     /// Height of the highest peak farther off.
     pub elsewhere: f32,
-    /// Its lag against the one tracked, us.
-    pub shift_us: f64,
 }
 
 /// Looks for peaks, as high as `height` says, in a correlation made by [`crate::analysis::cross_spectrum::Observer::correlation`]; `energy` is
@@ -75,16 +73,11 @@ pub fn peaks(correlation: &[f32], height: impl Fn(f32) -> f32, energy: f32, rate
     let scale = 1.0 / ((2.0 * energy * OVERLAP_FACTOR as f32).sqrt() + 1e-9);
     let near = (0.0008 * rate_hz) as usize;
     let top = |range: Range<usize>| {
-        let (at, top) = highest(&correlation[range.clone()], &height).unwrap_or_default();
-        (range.start + at, top)
+        highest(&correlation[range], &height).unwrap_or_default().1
     };
-    let here = top(0..near + 1).1.max(top(len - near..len).1);
+    let here = top(0..near + 1).max(top(len - near..len));
     let [later, earlier] = [top(near + 1..len / 2 - edge), top(len / 2 + edge + 1..len - near)];
-    let (at, top) = if earlier.1 > later.1 { earlier } else { later };
-    let z = |i: usize| height(correlation[i % len]);
-    let place = at as f64 + parabola_top(z(at + len - 1), z(at), z(at + 1));
-    let signed = if at < len / 2 { place } else { place - len as f64 };
-    Peaks { here: here * scale, elsewhere: top * scale, shift_us: signed * 1e6 / rate_hz }
+    Peaks { here: here * scale, elsewhere: earlier.max(later) * scale }
 }
 
 /// Sum of |.|^2.

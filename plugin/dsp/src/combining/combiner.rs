@@ -256,7 +256,9 @@ impl Combiner {
         if self.feed.mode == Mode::Dereverberate {
             let power: Real = self.x.iter().flatten().fold(Real::ZERO, |sum, x| sum + x.norm_sqr());
             let power = power.sum() / (self.microphones * self.bins) as f32;
-            self.dereverberation.keep(&self.x, power);
+            let mut aligned = self.feed.aligned;
+            aligned[0] = true;
+            self.dereverberation.keep(&self.x, power, &aligned[..self.microphones]);
         }
         if self.learning {
             self.selection.finish();
@@ -280,7 +282,7 @@ impl Combiner {
     /// What was learnt of a microphone beside the others is void: it had not been aligned.
     pub fn forget(&mut self, microphone: usize) {
         self.filter.forget(microphone);
-        self.dereverberation.clear();
+        self.dereverberation.forget(microphone);
     }
 
     /// Forgets everything.

@@ -185,11 +185,13 @@ impl Dereverberation {
 
     /// Keeps the frame `x` (microphone, group) for predictions to come; `power` is its mean over bins and microphones, and `active`
     /// says whether the level may follow it.
-    pub fn keep(&mut self, x: &[Vec<Complex>], power: f32) {
+    pub fn keep(&mut self, x: &[Vec<Complex>], power: f32, aligned: &[bool]) {
         self.newest = (self.newest + 1) % self.slots();
-        for (microphone, x) in x.iter().enumerate() {
+        for (microphone, (x, aligned)) in x.iter().zip(aligned).enumerate() {
             let at = self.past_at(0, microphone, 0);
-            self.past[at..at + self.groups].copy_from_slice(&x[..self.groups]);
+            let past = &mut self.past[at..at + self.groups];
+            // What is not aligned may hold the reference's future: it would predict the direct sound.
+            if *aligned { past.copy_from_slice(&x[..self.groups]) } else { past.fill(Complex::ZERO) }
         }
         let share = if self.frames < 1.0 { 1.0 } else { (1.0 - self.tuning.forgetting).max(1.0 / (self.frames + 1.0)) };
         self.level += share * (power - self.level);
@@ -231,6 +233,30 @@ impl Dereverberation {
                             values[at] = values[at].mul_conj(turn);
                         }
                     }
+                }
+            }
+        }
+    }
+
+    /// Forgets what microphone `microphone` predicts: it had not been aligned.
+    pub fn forget(&mut self, microphone: usize) {
+        let (n, order) = (self.microphones, self.order);
+        for slot in 0..self.slots() {
+            let at = (slot * n + microphone) * self.groups;
+            self.past[at..at + self.groups].fill(Complex::ZERO);
+        }
+        let of_it = |e: usize| e % n == microphone;
+        for matrix in self.covariance.chunks_exact_mut(cholesky::elements(order)) {
+            for i in 0..order {
+                for j in (0..=i).filter(|j| of_it(i) || of_it(*j)) {
+                    matrix[cholesky::at(i, j)] = Complex::ZERO;
+                }
+            }
+        }
+        for values in [&mut self.correlation, &mut self.filter] {
+            for (at, value) in values.iter_mut().enumerate() {
+                if of_it(at / n % order) {
+                    *value = Complex::ZERO;
                 }
             }
         }

@@ -16,6 +16,11 @@ const BAND_EDGES_HZ: [f64; 9] = [500.0, 1000.0, 2000.0, 3500.0, 6000.0, 8000.0, 
 const BANDS: usize = BAND_EDGES_HZ.len();
 /// Bands of the voice, which decide which microphone the output follows.
 const VOICE_BANDS: std::ops::Range<usize> = 0..5;
+/// Contrast over all of the voice by which a microphone is so far behind that it can only harm, and by which it no longer is, nepers.
+const FAR_BEHIND: f32 = 0.38;
+const NO_LONGER_BEHIND: f32 = 0.28;
+/// Contrast by which another microphone has to be ahead to become the reference, nepers.
+const REFERENCE_AHEAD: f32 = 0.05;
 /// How much more the noise of a microphone counts that must not be heard.
 const EXCLUDED: f32 = 1e4;
 
@@ -26,6 +31,8 @@ struct Standing {
     contrast: [f32; BANDS],
     /// Share in the filter.
     share: f32,
+    /// So far behind in all of the voice that it is not heard.
+    far_behind: bool,
 }
 
 /// The choice.
@@ -84,7 +91,10 @@ impl Selection {
     pub fn begin(&mut self, condition: &Condition, feed: &Feed) {
         let n = self.microphones;
         for (i, used) in self.used.iter_mut().enumerate() {
-            *used = (i == 0 || feed.aligned[i]) && !condition.has_gap(i) && !condition.is_left_out(i);
+            *used = (i == 0 || feed.aligned[i])
+                && !condition.has_gap(i)
+                && !condition.is_left_out(i)
+                && !self.standing[i].far_behind;
         }
         let only = |i: usize| {
             let mut fixed = [0.0; MAX_MICROPHONES];
@@ -103,7 +113,7 @@ impl Selection {
             Mode::OnlyB => only(1),
             _ if used == 0 => only(0),
             Mode::Average => Some(self.used.map(|used| f32::from(u8::from(used)))),
-            _ if used == 1 => alone(self.used.iter().position(|used| *used).unwrap_or(0)),
+            _ if used == 1 => alone(self.used[..n].iter().position(|used| *used).unwrap_or(0)),
             _ if (0..n).any(|i| condition.has_gap(i) && !condition.is_left_out(i)) => {
                 let best = (0..n)
                     .filter(|i| self.used[*i])
@@ -121,7 +131,8 @@ impl Selection {
             let top = (0..n).map(|i| self.standing[i].contrast[band]).fold(f32::NEG_INFINITY, f32::max);
             for (i, noisier) in noisier[..n].iter_mut().enumerate() {
                 let behind = (top - self.standing[i].contrast[band] - self.behind).max(0.0);
-                let may = (i == 0 || feed.aligned[i]) && !condition.is_left_out(i);
+                let may =
+                    (i == 0 || feed.aligned[i]) && !condition.is_left_out(i) && !self.standing[i].far_behind;
                 noisier.0 = (1.0 + self.guard * behind * behind) * if may { 1.0 } else { EXCLUDED };
                 noisier.1 = condition.clipped(i);
             }
@@ -174,8 +185,24 @@ impl Selection {
             let share = frame.share / (voice * LANES as f32).max(1.0);
             standing.share += self.keep_share * (share - standing.share);
         }
-        let most = (0..self.microphones).max_by(|i, j| self.standing[*i].share.total_cmp(&self.standing[*j].share));
-        self.reference = most.unwrap_or(0);
+        let quality = |i: usize| {
+            let contrast = &self.standing[i].contrast[VOICE_BANDS];
+            contrast.iter().sum::<f32>() / contrast.len() as f32
+        };
+        let mut qualities = [0.0; MAX_MICROPHONES];
+        for (i, q) in qualities[..self.microphones].iter_mut().enumerate() {
+            *q = quality(i);
+        }
+        let top = qualities[..self.microphones].iter().copied().fold(f32::NEG_INFINITY, f32::max);
+        for (standing, quality) in self.standing.iter_mut().zip(&qualities[..self.microphones]) {
+            let limit = if standing.far_behind { NO_LONGER_BEHIND } else { FAR_BEHIND };
+            standing.far_behind = top - quality > limit;
+        }
+        for i in 0..self.microphones {
+            if qualities[i] > qualities[self.reference] + REFERENCE_AHEAD {
+                self.reference = i;
+            }
+        }
     }
 
     /// Share of a microphone in what goes out.

@@ -86,7 +86,8 @@ impl SpatialFilter {
         let elements = cholesky::elements(n);
         let s = &self.speech[group * elements..][..elements];
         let v = &self.noise[group * elements..][..elements];
-        let mut said = Said { contrast: [Real::ZERO; MAX_MICROPHONES], share: [Real::ZERO; MAX_MICROPHONES] };
+        let none = [Real::ZERO; MAX_MICROPHONES];
+        let mut said = Said { contrast: none, share: none };
         // Each microphone is brought to noise of power 1 (x / root of V's diagonal): whatever their levels, nothing overflows and
         // the factor's pivots stay above the loading.
         let mut unit = [Real::ZERO; MAX_MICROPHONES];

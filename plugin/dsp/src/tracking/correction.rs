@@ -101,7 +101,6 @@ impl Follower {
     /// The lag tracked has been moved by `moved_us`.
     fn rotate(&mut self, moved_us: f64) {
         self.sums.rotate(moved_us);
-        self.talkers.rotate(moved_us);
     }
 
     /// Ends a measurement; a weak one goes on with more sound, for a while.

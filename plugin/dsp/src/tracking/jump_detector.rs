@@ -1,40 +1,49 @@
-//! Has the sound moved? Decides from the peaks of the sums.
+//! Has the sound moved? Another talker, a walk, a lost buffer: the bulk of the correlation stands elsewhere.
 //!
-//! Talkers heard before are known by their prints, and strangers by theirs being missing (`talkers`): what is left here are
-//! the short sum, the middle one once the sound at the lag tracked is gone, the long one, and the correlator for what is
-//! farther off.
+//! The combiner wants the bulk of what both microphones share inside its frame, within some milliseconds, and does not care
+//! for the exact path. So what is compared is not peaks but the energy of the correlation in windows of
+//! [`WINDOW_S`]: in a room it gathers the direct sound with its early reflections, of either polarity.
 
 use crate::acquisition::gcc_search::Peak;
-use crate::analysis::delay_estimate::Peaks;
+use crate::analysis::delay_estimate::OVERLAP_FACTOR;
 
-/// Why a jump is believed.
+/// Half of the window in which the correlation's energy is gathered, s.
+const WINDOW_S: f64 = 0.001;
+/// A bulk this near to the lag tracked is left to the combiner, s, which does not mind.
+const SAME_S: f64 = 0.0035;
+/// A bulk elsewhere is believed from this energy on (in variances of the correlation of unrelated sounds), where it is so many
+/// times that at the lag tracked, in so many looks in a row, each this near to the last one, s (a talker walks while they are made).
+const LEAST_ENERGY: f32 = 50.0;
+const LEAST_RATIO: f32 = 3.0;
+const LOOKS: u32 = 4;
+const LOOKS_WITHIN_S: f64 = 0.002;
+/// The correlator's peak beyond a frame: least height in standard deviations and against the lag tracked, for a lock that is beyond doubt
+/// and for one that is not; looks in a row, and how near to each other, us.
+const FAR_SURE: (f32, f32) = (7.5, 1.5);
+const FAR_DOUBTFUL: (f32, f32) = (6.0, 1.12);
+/// The sound at the lag tracked is gone where the correlator's height there is no more than this, standard deviations.
+const FAR_GONE: f32 = 4.5;
+const FAR_LOOKS: u32 = 7;
+const FAR_WITHIN_US: f64 = 400.0;
+
+/// What saw the jump.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Reason {
-    /// A talker heard before, known by the print.
-    Known,
-    /// Somebody not heard before: sound that fits no print.
-    Stranger,
-    /// The direct sound, found beside a reflection.
-    Direct,
-    /// The lag tracked was that of a side lobe of the other polarity.
-    Polarity,
-    /// The short sum.
-    Short,
-    /// The sound at the lag tracked is gone.
-    Gone,
-    /// The long sum.
-    Long,
-    /// The correlator.
+pub enum LagCause {
+    /// The correlation of the aligned frames.
+    Bulk,
+    /// The correlator, which sees every lag.
     Far,
 }
 
 /// A jump of the lag.
 #[derive(Clone, Copy, Debug)]
-pub struct Jump {
+pub struct LagEvent {
     /// By how much, us.
     pub shift_us: f64,
-    /// Why.
-    pub reason: Reason,
+    /// Polarity there.
+    pub sign: f32,
+    /// What saw it.
+    pub cause: LagCause,
 }
 
 /// A proposal must come back at the same place before it counts.
@@ -45,98 +54,64 @@ struct Repeated {
 }
 
 impl Repeated {
-    /// Counts a proposal at `at_us`; says how often in a row it stood there (within `within_us`).
+    /// Counts a proposal at `at_us`; gives how often in a row it stood there (within `within_us` of the one before).
     fn again(&mut self, at_us: f64, within_us: f64) -> u32 {
         self.times = if self.times > 0 && (self.at_us - at_us).abs() < within_us { self.times + 1 } else { 1 };
         self.at_us = at_us;
         self.times
     }
-
-    fn clear(&mut self) {
-        self.times = 0;
-    }
 }
-
-/// The direct sound is believed elsewhere where it was found so often in a row, within this, us.
-const DIRECT_TIMES: u32 = 2;
-const DIRECT_WITHIN_US: f64 = 200.0;
-/// The other polarity is believed where it was the higher one in so many looks in a row.
-const POLARITY_TIMES: u32 = 2;
 
 /// What was seen so far.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Watch {
-    direct: Repeated,
-    other_polarity: u32,
-    short: Repeated,
-    long: Repeated,
+pub struct JumpDetector {
+    bulk: Repeated,
     far: Repeated,
-    gone: u32,
 }
 
-impl Watch {
-    /// Takes a look for the direct sound: where it is, us from the lag tracked, or None where it is tracked. Says whether it is
-    /// believed to be elsewhere.
-    pub fn direct(&mut self, shift_us: Option<f64>) -> bool {
-        let Some(shift_us) = shift_us else {
-            self.direct.clear();
-            return false;
-        };
-        self.direct.again(shift_us, DIRECT_WITHIN_US) >= DIRECT_TIMES
-    }
-
-    /// Takes a look at the polarity, and says whether the `other` one is believed.
-    pub fn polarity(&mut self, other: bool) -> bool {
-        self.other_polarity = if other { self.other_polarity + 1 } else { 0 };
-        self.other_polarity >= POLARITY_TIMES
-    }
-
-    /// Looks at the short sum.
-    pub fn short(&mut self, p: &Peaks) -> Option<Jump> {
-        self.gone = if p.here < 3.2 { self.gone + 1 } else { 0 };
-        if p.elsewhere > 6.0 && p.elsewhere > 1.4 * p.here {
-            let clear = p.elsewhere > 9.0 && p.elsewhere > 1.6 * p.here;
-            if self.short.again(p.shift_us, 200.0) >= if clear { 2 } else { 4 } {
-                return Some(Jump { shift_us: p.shift_us, reason: Reason::Short });
+impl JumpDetector {
+    /// Looks at the correlation of the aligned frames about the lag tracked (lag 0 first), made from a sum of this `energy`. Lags within
+    /// `edge` frames of the largest are left out.
+    pub fn look(&mut self, correlation: &[f32], energy: f32, rate_hz: f64, edge: usize) -> Option<LagEvent> {
+        let len = correlation.len() as i64;
+        let half = (WINDOW_S * rate_hz).round() as i64;
+        let same = (SAME_S * rate_hz).round() as i64;
+        let reach = len / 2 - edge as i64;
+        let square = |k: i64| correlation[k.rem_euclid(len) as usize].powi(2);
+        let per_variance = 1.0 / (2.0 * energy * OVERLAP_FACTOR as f32 + 1e-20);
+        let mut sum: f32 = (-reach - half..-reach + half).map(square).sum();
+        let (mut here, mut elsewhere, mut at) = (0.0f32, 0.0f32, 0);
+        for k in -reach..reach {
+            sum += square(k + half);
+            if k.abs() <= same {
+                here = here.max(sum);
+            } else if sum > elsewhere {
+                (elsewhere, at) = (sum, k);
             }
-        } else {
-            self.short.clear();
+            sum -= square(k - half);
         }
-        None
-    }
-
-    /// Whether the sound at the lag tracked has been missing for a while.
-    pub fn is_gone(&self) -> bool {
-        self.gone >= 6
-    }
-
-    /// Looks at the middle sum; asked once the sound is gone.
-    pub fn middle(p: &Peaks) -> Option<Jump> {
-        (p.elsewhere > 6.0 && p.elsewhere > 1.3 * p.here).then_some(Jump { shift_us: p.shift_us, reason: Reason::Gone })
-    }
-
-    /// Looks at the long sum.
-    pub fn long(&mut self, p: &Peaks) -> Option<Jump> {
-        if p.elsewhere > 6.0 && p.elsewhere > 1.15 * p.here && p.shift_us.abs() < 20_000.0 {
-            if self.long.again(p.shift_us, 200.0) >= 8 {
-                return Some(Jump { shift_us: p.shift_us, reason: Reason::Long });
-            }
-        } else {
-            self.long.clear();
+        let chance = (2 * half + 1) as f32;
+        let (here, elsewhere) = (here * per_variance - chance, elsewhere * per_variance - chance);
+        if elsewhere < LEAST_ENERGY || elsewhere < LEAST_RATIO * here {
+            self.bulk = Repeated::default();
+            return None;
         }
-        None
+        let top = (at - half..=at + half).max_by(|i, j| square(*i).total_cmp(&square(*j))).unwrap_or(at);
+        let shift_us = top as f64 * 1e6 / rate_hz;
+        let sign = correlation[top.rem_euclid(len) as usize].signum();
+        let looks = self.bulk.again(shift_us, LOOKS_WITHIN_S * 1e6);
+        (looks >= LOOKS).then_some(LagEvent { shift_us, sign, cause: LagCause::Bulk })
     }
 
     /// Looks at the correlator: `here` is its height at the lag tracked, `shift_us` from there to the other peak.
-    pub fn far(&mut self, here: f32, elsewhere: &Peak, shift_us: f64, trusted: bool) -> Option<Jump> {
-        let (least, ratio) = if trusted { (7.5, 1.5) } else { (6.0, 1.12) };
-        if elsewhere.z > least && elsewhere.z > ratio * here {
-            if self.far.again(shift_us, 400.0) >= 7 {
-                return Some(Jump { shift_us, reason: Reason::Far });
-            }
-        } else {
-            self.far.clear();
+    pub fn far(&mut self, here: f32, elsewhere: &Peak, shift_us: f64, sure: bool) -> Option<LagEvent> {
+        let (least, ratio) = if sure { FAR_SURE } else { FAR_DOUBTFUL };
+        let same = shift_us.abs() < SAME_S * 1e6 || here > FAR_GONE;
+        if same || elsewhere.z < least || elsewhere.z < ratio * here {
+            self.far = Repeated::default();
+            return None;
         }
-        None
+        let looks = self.far.again(shift_us, FAR_WITHIN_US);
+        (looks >= FAR_LOOKS).then_some(LagEvent { shift_us, sign: elsewhere.sign, cause: LagCause::Far })
     }
 }

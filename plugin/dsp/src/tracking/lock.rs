@@ -1,7 +1,7 @@
 //! A lock: the lag in use, and how far it is to be believed.
 
 use crate::tracking::imm_kalman::LagFilter;
-use crate::tracking::jump_detector::{Jump, Reason};
+use crate::tracking::jump_detector::{LagCause, LagEvent};
 use crate::tracking::lag_sro_search::{Best, Grid};
 
 /// Searches over drift that must agree before the pull-in ends.
@@ -123,11 +123,6 @@ impl Lock {
         self.pull_in_since_s
     }
 
-    /// Time of the last measurement used, s.
-    pub(crate) fn measured_s(&self) -> f64 {
-        self.measured_s
-    }
-
     /// Sound comes and nothing of it fits: the lock was wrong, or has become so.
     pub fn is_hopeless(&self) -> bool {
         let patience_s = if self.is_trusted() { self.measured_for_s } else { PROVISIONAL_PATIENCE_S };
@@ -202,15 +197,13 @@ impl Lock {
     }
 
     /// The sound has jumped: the lag moves, the drift stays.
-    pub(crate) fn jump(&mut self, jump: &Jump, time_s: f64) {
-        self.filter.shift(jump.shift_us, 150.0, 0.0, 2.0);
+    pub(crate) fn jump(&mut self, event: &LagEvent, time_s: f64) {
+        self.filter.shift(event.shift_us, 150.0, 0.0, 2.0);
         self.wide = (0, 0.0);
         self.measured_s = time_s;
         self.refused = 0;
-        if jump.reason == Reason::Polarity {
-            self.sign = -self.sign;
-        }
-        if jump.reason == Reason::Far || self.is_pulling_in() {
+        self.sign = event.sign;
+        if event.cause == LagCause::Far || self.is_pulling_in() {
             self.agreements_left = AGREEMENTS;
             self.pull_in_since_s = time_s;
             self.drift_sd_limit_ppm = 40.0;

@@ -3,9 +3,7 @@
 pub mod correction;
 pub mod imm_kalman;
 pub mod jump_detector;
-pub mod jump_policy;
 pub mod lag_sro_search;
 pub mod lock;
-pub mod lock_history;
 pub mod schedule;
 pub mod tracker;

@@ -5,15 +5,12 @@
 
 use crate::acquisition::gcc_search::Peak;
 use crate::analysis::averages::Sums;
-use crate::analysis::cross_spectrum::{Observation, Observer};
-use crate::analysis::delay_estimate::{Measurement, Peaks, energy, peaks};
+use crate::analysis::cross_spectrum::Observer;
+use crate::analysis::delay_estimate::{Measurement, energy};
 use crate::input::timeline::{MAX_LAG_S, Pair};
-use crate::speakers::speaker_change::{Heard, Talkers, Voice, Whose};
-use crate::tracking::jump_detector::{Jump, Reason, Watch};
+use crate::tracking::jump_detector::{JumpDetector, LagCause, LagEvent};
 use crate::tracking::lag_sro_search::PullIn;
 use crate::tracking::lock::Lock;
-use crate::tracking::lock_history::Turns;
-use realfft::num_complex::Complex32;
 
 /// An observation counts when its weight is at least this share of the strongest of the last seconds.
 const ACTIVE_SHARE: f32 = 0.1;
@@ -32,12 +29,7 @@ pub(crate) enum Stage {
     FrameA,
     FrameB,
     Cross,
-    DetectStranger,
-    DetectPolarity,
-    DetectDirect,
-    DetectShort,
-    DetectMiddle,
-    DetectLong,
+    LookShort,
     Measure,
     SidePeak,
     Widen,
@@ -63,9 +55,7 @@ pub struct Follower {
     pub(crate) observer: Observer,
     pub(crate) pull_in: PullIn,
     pub(crate) sums: Sums,
-    pub(crate) watch: Watch,
-    pub(crate) talkers: Talkers,
-    pub(crate) turns: Turns,
+    jumps: JumpDetector,
     pub(crate) lock: Option<Lock>,
     pub(crate) stage: Stage,
     pub(crate) rate_hz: f64,
@@ -88,7 +78,6 @@ pub struct Follower {
     pub(crate) interval: Times,
     pub(crate) measured: Option<Measurement>,
     pub(crate) correlation: Vec<f32>,
-    pub(crate) responses: Vec<f32>,
     pub(crate) threshold: f64,
     silent_s: f64,
     pub(crate) confidence: f32,
@@ -104,9 +93,7 @@ impl Follower {
         Self {
             pull_in: PullIn::new(rates.fine_hz, rates.frame, &band),
             sums: Sums::new(band, hop_s),
-            watch: Watch::default(),
-            talkers: Talkers::new(band, hop_s),
-            turns: Turns::default(),
+            jumps: JumpDetector::default(),
             lock: None,
             stage: Stage::Idle,
             rate_hz: rates.fine_hz,
@@ -125,7 +112,6 @@ impl Follower {
             interval: Times::default(),
             measured: None,
             correlation: vec![0.0; rates.frame],
-            responses: vec![0.0; rates.frame],
             threshold: 0.0,
             silent_s: 0.0,
             confidence: 0.0,
@@ -159,17 +145,6 @@ impl Follower {
         self.confidence
     }
 
-    /// Who speaks.
-    pub fn voice(&self) -> Voice {
-        self.talkers.voice()
-    }
-
-    /// The lock for the sound that A holds `place_s` after its start, and who speaks there.
-    pub fn at(&self, place_s: f64) -> Option<(&Lock, Voice)> {
-        let now = self.lock.as_ref()?;
-        Some(self.turns.before(place_s).unwrap_or((now, self.voice())))
-    }
-
     /// Seconds since there was something to measure.
     pub fn silent_s(&self) -> f64 {
         self.silent_s
@@ -186,10 +161,8 @@ impl Follower {
         let back = (REPLAY_S / self.hop_s) as i64 * hop;
         self.next_count = streams.a.fine.count() / hop * hop - back;
         self.lock = Some(lock);
-        self.turns.clear();
-        self.watch = Watch::default();
+        self.jumps = JumpDetector::default();
         self.sums.clear();
-        self.talkers.clear();
         self.pull_in.clear();
         self.begin_interval();
         self.silent_s = 0.0;
@@ -244,7 +217,7 @@ impl Follower {
     }
 
     /// Does the next bounded piece of work; gives a jump when one was made.
-    pub fn step(&mut self, streams: &Pair<'_>) -> Option<Jump> {
+    pub fn step(&mut self, streams: &Pair<'_>) -> Option<LagEvent> {
         match self.stage {
             Stage::Idle => {}
             Stage::FrameA => {
@@ -255,84 +228,66 @@ impl Follower {
                 self.observer.transform(1, &streams.b.fine, self.frame_start[1]);
                 self.stage = Stage::Cross;
             }
-            Stage::Cross => return self.cross(),
-            Stage::DetectStranger => {
-                self.stage = self.after_cross();
-                return self.detect_stranger();
-            }
-            Stage::DetectPolarity => {
-                self.stage = if self.talkers.is_looked_at() { Stage::DetectDirect } else { self.after_cross() };
-                return self.detect_polarity();
-            }
-            Stage::DetectDirect => {
-                self.stage = self.after_cross();
-                return self.detect_direct();
-            }
-            Stage::DetectShort => {
-                let p = self.peaks(|s| &s.short);
-                let jump = self.watch.short(&p);
-                self.stage = if self.watch.is_gone() { Stage::DetectMiddle } else { Stage::DetectLong };
-                return self.propose(jump);
-            }
-            Stage::DetectMiddle => {
-                let p = self.peaks(|s| &s.middle);
-                self.stage = Stage::DetectLong;
-                return self.propose(Watch::middle(&p));
-            }
-            Stage::DetectLong => {
-                let p = self.peaks(|s| &s.long);
+            Stage::Cross => self.cross(),
+            Stage::LookShort => {
+                self.observer.correlation(&self.sums.short, &mut self.correlation);
                 self.update_confidence();
                 self.stage = Stage::Measure;
-                let jump = self.watch.long(&p);
-                return self.propose(jump);
+                return self.look(energy(&self.sums.short));
             }
             _ => self.correct(),
         }
         None
     }
 
-    /// Adds the observation just made to the sums, where there is sound in it, and asks whose it is.
-    fn cross(&mut self) -> Option<Jump> {
+    /// Adds the observation just made to the sums, where there is sound in it.
+    fn cross(&mut self) {
         let heard = self.observer.observe(self.fraction_us);
-        let Observation { cross, weight, .. } = heard;
+        let weight = heard.weight;
         let fade = (-self.hop_s / STRONGEST_MEMORY_S).exp() as f32;
         self.strongest = weight.max(self.strongest * fade);
         self.increment.sum_s += self.frame_time_s;
         self.increment.count += 1;
         let active = weight > ACTIVE_SHARE * self.strongest;
-        let mut said = Heard::Nothing;
         if active {
-            self.sums.add(cross, weight);
-            said = self.talkers.hear(&heard, self.frame_time_s, self.behind);
+            self.sums.add(heard.cross, weight);
             self.fresh = true;
             self.increment_active = true;
         }
         self.silent_s = if active { 0.0 } else { self.silent_s + self.hop_s };
-        let lock = self.lock.as_mut()?;
+        let Some(lock) = &mut self.lock else { return };
         lock.unmeasured_s += if active { self.hop_s } else { 0.0 };
         if lock.is_hopeless() {
             self.unlock();
-            return None;
+            return;
         }
-        self.stage = match said {
-            Heard::Known(known) => {
-                let jump = Jump { shift_us: self.talkers.lag_us_of(known), reason: Reason::Known };
-                return self.jump(jump, Whose::Known(known));
-            }
-            Heard::Stranger => Stage::DetectStranger,
-            Heard::MoreOfTheSame if !self.behind => Stage::DetectPolarity,
-            _ => self.after_cross(),
-        };
-        None
-    }
-
-    pub(crate) fn after_cross(&mut self) -> Stage {
-        if self.increment.count.is_multiple_of(2) && self.fresh && !self.behind {
+        self.stage = if self.increment.count.is_multiple_of(2) && self.fresh && !self.behind {
             self.fresh = false;
-            Stage::DetectShort
+            Stage::LookShort
         } else {
             Stage::Measure
+        };
+    }
+
+    /// Looks whether the sound is elsewhere in the correlation just made.
+    fn look(&mut self, energy: f32) -> Option<LagEvent> {
+        let event = self.jumps.look(&self.correlation, energy, self.rate_hz, EDGE)?;
+        self.jump(event)
+    }
+
+    /// Moves the lag.
+    fn jump(&mut self, event: LagEvent) -> Option<LagEvent> {
+        self.lock.as_mut()?.jump(&event, self.frame_time_s);
+        self.jumps = JumpDetector::default();
+        self.pull_in.clear();
+        self.begin_interval();
+        if event.cause == LagCause::Far {
+            self.sums.clear();
+        } else {
+            self.sums.jump(event.shift_us);
         }
+        self.stage = Stage::Idle;
+        Some(event)
     }
 
     /// Where the correlation is highest for polarity `sign` within `reach_us` of the lag tracked, frames from there; and how high.
@@ -352,14 +307,6 @@ impl Follower {
         self.lock.map_or(1.0, |lock| lock.sign)
     }
 
-    /// The peaks of one of the sums, of the polarity tracked. Leaves the correlation.
-    fn peaks(&mut self, of: impl Fn(&Sums) -> &Vec<Complex32>) -> Peaks {
-        let sum = of(&self.sums);
-        self.observer.correlation(sum, &mut self.correlation);
-        let sign = self.sign();
-        peaks(&self.correlation, |r| sign * r, energy(sum), self.rate_hz, EDGE)
-    }
-
     fn update_confidence(&mut self) {
         if self.sums.middle_weight <= 0.0 {
             return;
@@ -369,13 +316,13 @@ impl Follower {
     }
 
     /// Looks at what the correlator sees at the lag tracked and elsewhere.
-    pub fn watch_far(&mut self, now_s: f64, here: f32, elsewhere: &Peak, lag_us: f64) -> Option<Jump> {
+    pub fn watch_far(&mut self, now_s: f64, here: f32, elsewhere: &Peak, lag_us: f64) -> Option<LagEvent> {
         let lock = self.lock.as_mut()?;
         if here > 9.0 && here > 1.35 * elsewhere.z {
             lock.sure = true;
         }
         let shift_us = lag_us - lock.filter.lag_us(now_s);
-        let jump = self.watch.far(here, elsewhere, shift_us, lock.sure);
-        self.propose(jump)
+        let event = self.jumps.far(here, elsewhere, shift_us, lock.sure)?;
+        self.jump(event)
     }
 }

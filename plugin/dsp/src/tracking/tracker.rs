@@ -9,7 +9,6 @@ use crate::acquisition::gcc_search::{Aim, BLOCK, Correlator, Finding, HOP};
 use crate::acquisition::lag_vote::{Candidate, Votes};
 use crate::input::timeline::{Pair, QUANTUM};
 use crate::tracking::imm_kalman::LagFilter;
-use crate::tracking::jump_detector::Reason;
 use crate::tracking::lock::Lock;
 use crate::tracking::schedule::Follower;
 
@@ -141,11 +140,9 @@ impl Tracker {
     }
 
     fn follow(&mut self, streams: &Pair<'_>) {
-        if let Some(jump) = self.follower.step(streams) {
+        if self.follower.step(streams).is_some() {
             // The correlator's sums belong to the old place.
-            if jump.reason != Reason::Far {
-                self.correlator.forget(0.1);
-            }
+            self.correlator.forget(0.1);
         }
     }
 
