@@ -1,73 +1,47 @@
-//! One link of the chain: a reference, one more channel, and the engine that merges it in.
+//! All channels of a recording and the one engine that merges them.
 //!
-//! The signal model: the reference passes as it is, the other channel loses or gains single frames where its lag
-//! would wander off, which the engine is told through `lag_trim`; the engine's latency is taken out again, so that
-//! what comes out has the reference's length and timing. What it does not do: decide about latency or lag; that is
-//! the caller's.
+//! The reference passes as it is. Every other channel loses or gains single frames where its lag would wander off, which
+//! the engine is told through `lag_trim`. The engine's latency is taken out again, so that what comes out has the
+//! reference's length and timing. What it does not do: decide about latency or lag; that is the caller's.
 
 use super::recording::Channel;
 use super::trace::Trace;
+use super::trim::Trim;
+use driftmerge_dsp::params::MAX_OTHERS;
 use driftmerge_dsp::{Controls, Engine, Snapshot, State, Status};
 
-/// Frames passed to the engine at a time. Small, for a block may lose or gain one frame of B, and a line of the
+/// Frames passed to the engine at a time. Small, for a block may lose or gain one frame of a channel, and a line of the
 /// trace (10 ms) must not be longer than it: 64 frames are 8 ms at 8 kHz.
 pub const BLOCK_FRAMES: usize = 64;
 
-/// How far the lag may wander from its place at the first lock before frames of B are taken out or put in, ms.
-const LAG_ROOM_MS: f64 = 2.0;
-/// It is brought this much nearer than it may be, ms, so that a lag at the bound is not trimmed to and fro.
-const TRIM_HYSTERESIS_MS: f64 = 0.5;
-
-/// Where a link starts from.
-#[derive(Clone, Copy, Debug)]
+/// Where the merge starts from.
+#[derive(Clone, Debug)]
 pub struct Start {
     /// The controls; `delay_ms` is the latency.
     pub controls: Controls,
-    /// Frames of B left out at its start (negative: silence put in front).
-    pub shift_frames: i64,
-    /// What is known already, in terms of the shifted B.
-    pub snapshot: Option<Snapshot>,
+    /// What is known of each channel after the reference; channels beyond the list start from nothing.
+    pub others: Vec<Known>,
     /// Nothing is put out late: the trace says so instead of the engine's latency.
     pub looks_ahead: bool,
 }
 
-/// A stream that can be merged with one more: a channel of a file or what a link puts out.
-pub enum Stream {
-    /// A recorded channel.
-    Channel(Channel),
-    /// A merge.
-    Link(Box<Link>),
+/// What is known of a channel before its first frame.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Known {
+    /// Frames left out at its start (negative: silence put in front).
+    pub shift_frames: i64,
+    /// Lag and drift, in terms of the shifted channel.
+    pub snapshot: Option<Snapshot>,
 }
 
-impl Stream {
-    /// The next frames, at most [`BLOCK_FRAMES`]; none at the end.
-    ///
-    /// # Errors
-    /// A file cannot be read, or the trace cannot be written.
-    pub fn next_block(&mut self) -> anyhow::Result<&[f32]> {
-        match self {
-            Self::Channel(channel) => channel.next_block(BLOCK_FRAMES),
-            Self::Link(link) => link.next_block(),
-        }
-    }
-
-    fn frames(&self) -> u64 {
-        match self {
-            Self::Channel(channel) => channel.frames(),
-            Self::Link(link) => link.frames,
-        }
-    }
-
-    /// Calls `visit` with each link, the first of the chain first.
-    pub fn each_link(&mut self, visit: &mut dyn FnMut(&mut Link)) {
-        if let Self::Link(link) = self {
-            link.reference.each_link(visit);
-            visit(link);
-        }
+impl Start {
+    /// A start that knows nothing.
+    pub fn cold(controls: Controls) -> Self {
+        Self { controls, others: Vec::new(), looks_ahead: false }
     }
 }
 
-/// What a link did, counted.
+/// What was done with a channel, counted.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Tally {
     /// Frames put out while the lag was known.
@@ -76,70 +50,115 @@ pub struct Tally {
     pub last_locked: Option<Status>,
     /// Lag applied then, in the file's own indices, ms.
     pub file_lag_ms: f64,
-    /// Frames taken out of B and put in.
+    /// Frames taken out and put in.
     pub trims: u64,
 }
 
-/// A reference, one more channel, and their merge.
-pub struct Link {
-    reference: Stream,
-    other: Channel,
+/// A channel that is aligned to the reference.
+struct Other {
+    channel: Channel,
+    trim: Trim,
+    tally: Tally,
+    block: [f32; BLOCK_FRAMES],
+}
+
+impl Other {
+    /// Reads the next `frames` frames, of which `trim` are taken out (1) or put in (-1).
+    fn read(&mut self, frames: usize, trim: i8) -> anyhow::Result<()> {
+        let block = &mut self.block[..frames];
+        match trim {
+            1 => {
+                self.channel.fill(&mut block[..1])?;
+                self.channel.fill(block)
+            }
+            -1 => {
+                block[0] = 0.0;
+                self.channel.fill(&mut block[1..])
+            }
+            _ => self.channel.fill(block),
+        }
+    }
+}
+
+/// A reference, one to seven more channels, and their merge.
+pub struct Merger {
+    reference: Channel,
+    others: Vec<Other>,
     engine: Engine,
     controls: Controls,
     looks_ahead: bool,
-    trim: Trim,
+    /// Length of the reference.
     frames: u64,
     /// Frames the engine has been given.
     passed: u64,
     latency: u64,
-    other_block: [f32; BLOCK_FRAMES],
-    silence: [f32; BLOCK_FRAMES],
+    block: [f32; BLOCK_FRAMES],
     merged: [f32; BLOCK_FRAMES],
-    /// Where lines of the trace go.
-    pub trace: Option<Trace>,
-    /// What was done so far.
-    pub tally: Tally,
+    trace: Option<Trace>,
 }
 
-impl Link {
-    /// Puts a link together.
+impl Merger {
+    /// Puts channels together. Microphones are counted as the engine counts them: 1 is the first of `others`.
     ///
     /// # Errors
-    /// The engine cannot work at this rate, or B cannot be read.
-    pub fn new(reference: Stream, mut other: Channel, rate_hz: u32, start: &Start) -> anyhow::Result<Self> {
-        let mut engine = Engine::new(f64::from(rate_hz), 2, &start.controls)?;
-        if let Some(snapshot) = &start.snapshot {
-            engine.restore(1, snapshot)?;
+    /// The engine cannot work at this rate or with so many channels, or a channel cannot be read.
+    pub fn new(reference: Channel, others: Vec<Channel>, rate_hz: u32, start: &Start) -> anyhow::Result<Self> {
+        let mut engine = Engine::new(f64::from(rate_hz), 1 + others.len(), &start.controls)?;
+        let known = start.others.iter().copied().chain(std::iter::repeat(Known::default()));
+        let mut aligned = Vec::with_capacity(others.len());
+        for (microphone, (mut channel, known)) in (1..).zip(others.into_iter().zip(known)) {
+            if let Some(snapshot) = &known.snapshot {
+                engine.restore(microphone, snapshot)?;
+            }
+            channel.shift(known.shift_frames)?;
+            let trim = Trim::new(known.shift_frames, rate_hz);
+            aligned.push(Other { channel, trim, tally: Tally::default(), block: [0.0; BLOCK_FRAMES] });
         }
-        other.shift(start.shift_frames)?;
-        let frames = reference.frames();
         Ok(Self {
+            frames: reference.frames(),
             reference,
-            other,
+            others: aligned,
             controls: start.controls,
             looks_ahead: start.looks_ahead,
-            trim: Trim::new(start.shift_frames, rate_hz),
-            frames,
             passed: 0,
             latency: u64::from(engine.latency_frames()),
             engine,
-            other_block: [0.0; BLOCK_FRAMES],
-            silence: [0.0; BLOCK_FRAMES],
+            block: [0.0; BLOCK_FRAMES],
             merged: [0.0; BLOCK_FRAMES],
             trace: None,
-            tally: Tally::default(),
         })
     }
 
-    /// The engine's word now.
-    pub fn status(&self) -> Status {
-        self.engine.status(1)
+    /// Writes lines to `trace` from now on.
+    pub fn trace_to(&mut self, trace: Option<Trace>) {
+        self.trace = trace;
     }
 
-    /// What was learnt, its lag in the file's own indices.
-    pub fn snapshot(&self) -> Option<Snapshot> {
-        let snapshot = self.engine.snapshot(1)?;
-        Some(Snapshot { lag_s: self.trim.in_file_ms(snapshot.lag_s * 1e3) * 1e-3, ..snapshot })
+    /// Gives the trace back, to be finished.
+    pub fn take_trace(&mut self) -> Option<Trace> {
+        self.trace.take()
+    }
+
+    /// The microphones after the reference.
+    pub fn microphones(&self) -> std::ops::RangeInclusive<usize> {
+        1..=self.others.len()
+    }
+
+    /// The engine's word on a microphone now.
+    pub fn status(&self, microphone: usize) -> Status {
+        self.engine.status(microphone)
+    }
+
+    /// What was learnt of a microphone, its lag in the file's own indices.
+    pub fn snapshot(&self, microphone: usize) -> Option<Snapshot> {
+        let snapshot = self.engine.snapshot(microphone)?;
+        let trim = &self.others.get(microphone.checked_sub(1)?)?.trim;
+        Some(Snapshot { lag_s: trim.in_file_ms(snapshot.lag_s * 1e3) * 1e-3, ..snapshot })
+    }
+
+    /// What was done with a microphone so far.
+    pub fn tally(&self, microphone: usize) -> Tally {
+        self.others.get(microphone.wrapping_sub(1)).map_or_else(Tally::default, |other| other.tally)
     }
 
     /// Frames the engine has been given.
@@ -152,10 +171,15 @@ impl Link {
         self.latency
     }
 
-    /// The frame of the reference that was put out last, and the lag applied to it, in the file's own indices, ms.
-    pub fn applied(&self) -> Option<(u64, f64)> {
-        let place = self.passed.checked_sub(1 + self.latency)?;
-        Some((place, self.trim.in_file_ms(self.engine.status(1).applied_lag_ms)))
+    /// The frame of the reference that was put out last.
+    pub fn place(&self) -> Option<u64> {
+        self.passed.checked_sub(1 + self.latency)
+    }
+
+    /// The lag of a microphone applied to that frame, in the file's own indices, ms.
+    pub fn applied_lag_ms(&self, microphone: usize) -> f64 {
+        let lag_ms = self.engine.status(microphone).applied_lag_ms;
+        self.others.get(microphone.wrapping_sub(1)).map_or(lag_ms, |other| other.trim.in_file_ms(lag_ms))
     }
 
     /// Merges the next block; none at the end.
@@ -164,140 +188,65 @@ impl Link {
     /// A file cannot be read, or the trace cannot be written.
     pub fn next_block(&mut self) -> anyhow::Result<&[f32]> {
         loop {
-            if self.passed >= self.frames + self.latency {
+            // After the end of the reference, silence pushes out what is still inside the engine.
+            let n = (self.frames + self.latency - self.passed).min(BLOCK_FRAMES as u64) as usize;
+            if n == 0 {
                 return Ok(&[]);
             }
-            let a = match self.reference.next_block()? {
-                // The end of the reference: what is still inside the engine is pushed out.
-                [] => &self.silence,
-                block => block,
-            };
-            let n = a.len();
-            let trim = self.trim.wanted(&self.engine.status(1));
-            if trim != 0 {
-                self.tally.trims += 1;
-                self.controls.lag_trim_frames[0] = self.trim.take(trim);
-                self.engine.set_controls(&self.controls);
+            self.read(n)?;
+            let mut microphones = [&self.block[..n]; 1 + MAX_OTHERS];
+            for (microphone, other) in microphones[1..].iter_mut().zip(&self.others) {
+                *microphone = &other.block[..n];
             }
-            let b = &mut self.other_block[..n];
-            match trim {
-                1 => {
-                    self.other.fill(&mut b[..1])?;
-                    self.other.fill(b)?;
-                }
-                -1 => {
-                    b[0] = 0.0;
-                    self.other.fill(&mut b[1..])?;
-                }
-                _ => self.other.fill(b)?,
-            }
-            self.engine.process(&[a, b], &mut self.merged[..n]);
+            self.engine.process(&microphones[..=self.others.len()], &mut self.merged[..n]);
             self.passed += n as u64;
             self.note(n)?;
-            // Of this block, what lies between the latency and the reference's length goes out.
-            let end = self.passed.saturating_sub(self.latency).min(self.frames);
-            let start = (self.passed - n as u64).saturating_sub(self.latency);
-            if end > start {
-                let late = (self.passed - self.latency - end) as usize;
-                let stop = n - late;
-                return Ok(&self.merged[stop - (end - start) as usize..stop]);
+            // Of the first blocks, what lies before the latency does not go out.
+            let late = (self.passed.saturating_sub(self.latency)).min(n as u64) as usize;
+            if late > 0 {
+                return Ok(&self.merged[n - late..n]);
             }
         }
     }
 
-    /// Counts and traces what the engine says about the block it has just done.
-    fn note(&mut self, n: usize) -> anyhow::Result<()> {
-        let status = self.engine.status(1);
-        let Some((place, lag_ms)) = self.applied() else { return Ok(()) };
-        let known = status.state != State::Searching;
-        if known {
-            self.tally.locked_frames += (n as u64).min(place + 1);
-            // While the end is pushed out, silence goes in: that would not tell how the merge went.
-            if self.passed <= self.frames {
-                self.tally.last_locked = Some(status);
-                self.tally.file_lag_ms = lag_ms;
+    /// Reads the next `n` frames of all channels, trims them and tells the engine.
+    fn read(&mut self, n: usize) -> anyhow::Result<()> {
+        self.reference.fill(&mut self.block[..n])?;
+        for (i, other) in self.others.iter_mut().enumerate() {
+            let trim = other.trim.wanted(&self.engine.status(i + 1));
+            if trim != 0 {
+                other.tally.trims += 1;
+                self.controls.lag_trim_frames[i] = other.trim.take(trim);
             }
+            other.read(n, trim)?;
         }
-        if let Some(trace) = &mut self.trace
-            && place < self.frames
-        {
-            let latency = if self.looks_ahead { 0 } else { self.latency };
-            trace.note(place, lag_ms, &status, latency)?;
-        }
+        self.engine.set_controls(&self.controls);
         Ok(())
     }
-}
 
-/// Keeps the lag near its place at the first lock by single frames of B.
-struct Trim {
-    /// Frames of the file that B is ahead of itself by: left out at the start, and taken out since.
-    shift_frames: i64,
-    /// Those taken out since, as the engine counts them.
-    total_frames: i64,
-    frame_ms: f64,
-    home_ms: Option<f64>,
-    active: bool,
-}
-
-impl Trim {
-    fn new(shift_frames: i64, rate_hz: u32) -> Self {
-        Self { shift_frames, total_frames: 0, frame_ms: 1e3 / f64::from(rate_hz), home_ms: None, active: false }
-    }
-
-    /// Frames to take out of B now: 1, 0 or -1 (put one in).
-    fn wanted(&mut self, status: &Status) -> i8 {
-        if status.state == State::Searching {
-            return 0;
-        }
-        let away_ms = status.lag_ms - *self.home_ms.get_or_insert(status.lag_ms);
-        let bound_ms = if self.active { LAG_ROOM_MS - TRIM_HYSTERESIS_MS } else { LAG_ROOM_MS - self.frame_ms };
-        self.active = away_ms.abs() > bound_ms;
-        if self.active { away_ms.signum() as i8 } else { 0 }
-    }
-
-    /// Notes that `frames` were taken out and gives the engine's running total.
-    fn take(&mut self, frames: i8) -> i32 {
-        self.total_frames += i64::from(frames);
-        // The engine counts modulo 2^25.
-        ((self.total_frames + (1 << 24)).rem_euclid(1 << 25) - (1 << 24)) as i32
-    }
-
-    /// A lag of the streams as passed, in the file's own indices.
-    fn in_file_ms(&self, lag_ms: f64) -> f64 {
-        lag_ms + (self.shift_frames + self.total_frames) as f64 * self.frame_ms
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn locked(lag_ms: f64) -> Status {
-        Status { lag_ms, state: State::Locked, ..Status::default() }
-    }
-
-    #[test]
-    fn trim_keeps_a_drifting_lag_within_two_ms_and_the_files_lag_stays_true() {
-        let rate_hz = 16_000;
-        let mut trim = Trim::new(0, rate_hz);
-        for block in 0..100_000 {
-            // 300 ppm and a jump of 23 ms half way
-            let true_ms = 5.0 + f64::from(block) * 4.0 * 300e-6 + if block > 50_000 { 23.0 } else { 0.0 };
-            let passed_ms = true_ms - trim.in_file_ms(0.0);
-            if !(50_000..50_500).contains(&block) {
-                assert!((passed_ms - 5.0).abs() <= LAG_ROOM_MS, "block {block}: {passed_ms} ms");
+    /// Counts and traces what the engine says about the block of `n` frames it has just done.
+    fn note(&mut self, n: usize) -> anyhow::Result<()> {
+        let Some(place) = self.place() else { return Ok(()) };
+        for (i, other) in self.others.iter_mut().enumerate() {
+            let status = self.engine.status(i + 1);
+            if status.state == State::Searching {
+                continue;
             }
-            let wanted = trim.wanted(&locked(passed_ms));
-            trim.take(wanted);
-            assert!((trim.in_file_ms(passed_ms - f64::from(wanted) * 0.0625) - true_ms).abs() < 1e-9);
+            other.tally.locked_frames += (n as u64).min(place + 1);
+            // While the end is pushed out, silence goes in: that would not tell how the merge went.
+            if self.passed <= self.frames {
+                other.tally.last_locked = Some(status);
+                other.tally.file_lag_ms = other.trim.in_file_ms(status.applied_lag_ms);
+            }
         }
-    }
-
-    #[test]
-    fn the_running_total_wraps_as_the_engine_counts() {
-        let mut trim = Trim::new(0, 48_000);
-        trim.total_frames = (1 << 24) - 2;
-        assert_eq!(trim.take(1), (1 << 24) - 1);
-        assert_eq!(trim.take(1), -(1 << 24));
+        if let Some(trace) = self.trace.as_mut().filter(|_| place < self.frames) {
+            let latency = if self.looks_ahead { 0 } else { self.latency };
+            let lines = self.others.iter().enumerate().map(|(i, other)| {
+                let status = self.engine.status(i + 1);
+                (other.trim.in_file_ms(status.applied_lag_ms), status)
+            });
+            trace.note(place, latency, lines)?;
+        }
+        Ok(())
     }
 }
