@@ -119,13 +119,13 @@ fn live_gives_what_the_engine_gives_sample_for_sample() {
     let pair = Pair::speech(RATE_HZ, 10.0, 20.0, 0.02);
     let (out, _) = merged(&pair, &["--live", "--latency", "70"]);
     let controls = Controls { delay_ms: 70.0, ..Controls::default() };
-    let mut engine = Engine::new(f64::from(RATE_HZ), &controls).expect("an engine");
+    let mut engine = Engine::new(f64::from(RATE_HZ), 2, &controls).expect("an engine");
     let latency = engine.latency_frames() as usize;
     let (mut a, mut b) = (pair.a.clone(), pair.b.clone());
     a.resize(a.len() + latency, 0.0);
     b.resize(a.len(), 0.0);
     let mut direct = vec![0.0; a.len()];
-    engine.process(&a, &b, &mut direct);
+    engine.process(&[&a, &b], &mut direct);
     let first = out.iter().zip(&direct[latency..]).position(|(x, y)| x.to_bits() != y.to_bits());
     assert_eq!(first, None, "first frame that differs");
 }
