@@ -135,7 +135,7 @@ fn two_to_eight_microphones_at_every_rate_make_numbers_of_whatever_they_hear() {
     for rate_hz in [8000.0, 16_000.0, 44_100.0, 48_000.0, 96_000.0, 192_000.0] {
         let frames = (0.3 * rate_hz) as usize;
         for microphones in 2..=8 {
-            let mut each = |sound: &mut dyn FnMut(usize) -> f32| -> Vec<Vec<f32>> {
+            let each = |sound: &mut dyn FnMut(usize) -> f32| -> Vec<Vec<f32>> {
                 (0..microphones).map(|_| (0..frames).map(&mut *sound).collect()).collect()
             };
             let stages = [

@@ -72,7 +72,9 @@ impl Scene {
     pub fn record(&self) -> (Vec<f32>, Vec<f32>) {
         let Room { mut microphones, .. } = self.record_all(&[(self.lag_ms, self.drift_ppm)]);
         let mut b = microphones.pop().expect("two microphones");
-        b.iter_mut().for_each(|x| *x *= self.level_b as f32);
+        for x in &mut b {
+            *x *= self.level_b as f32;
+        }
         (microphones.remove(0), b)
     }
 
