@@ -1,15 +1,13 @@
-//! The plugins of this library, with the ports and the number of engines of each.
+//! The plugins of this library and their ports. Each instance has one engine for all its microphones.
 //!
-//! - **merge**: two microphones, one engine. **dual** is the same with the output on two ports.
-//! - **merge4**: four microphones, three engines in series (`chain.rs`), with one set of controls and a set of meters
-//!   for each of B, C and D. It lacks `lag_trim`, because a host that drops frames can chain merges itself, and the
-//!   mode `average`, because halving at each link would leave an eighth of A.
-//! - **align**: two microphones, one engine, and an output for each microphone. It has neither `mode` nor
-//!   `post_filter`.
+//! - **merge**: two microphones. **dual** is the same with the output on two ports.
+//! - **merge4**: four microphones, with one set of controls and a set of meters for each of B, C and D. It lacks
+//!   `lag_trim`, which counts frames of one microphone only.
+//! - **align**: two microphones and an output for each. It has neither `mode` nor `post_filter`.
 //!
 //! Port order and symbols are an interface: LADSPA hosts pass controls by position, LV2 hosts save them by symbol.
 
-use driftmerge_dsp::params::{CONTROLS, Kind, METERS, Port};
+use driftmerge_dsp::params::{CONTROLS, METERS, Port};
 
 /// What the audio outputs carry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,7 +23,7 @@ pub enum Sound {
 pub struct Layout {
     /// Control inputs: a subset of [`CONTROLS`] in the same order, possibly with other descriptions or narrower bounds.
     pub controls: &'static [Port],
-    /// Control outputs: the engine's meters for each link in turn, then `latency`.
+    /// Control outputs: the meters of each microphone after A in turn, then `latency`.
     pub meters: &'static [Port],
     /// Symbols of the audio outputs.
     pub outs: &'static [&'static str],
@@ -56,8 +54,8 @@ impl Layout {
         self.first_in() + self.ins.len()
     }
 
-    /// Number of engines: one for each microphone after the first.
-    pub const fn links(&self) -> usize {
+    /// Number of microphones after A.
+    pub const fn others(&self) -> usize {
         self.ins.len() - 1
     }
 }
@@ -66,20 +64,17 @@ impl Layout {
 pub const MAX_INS: usize = 4;
 /// Largest number of audio outputs.
 pub const MAX_OUTS: usize = 2;
-/// Largest number of engines.
-pub const MAX_LINKS: usize = MAX_INS - 1;
+/// Largest number of microphones after A.
+pub const MAX_OTHERS: usize = MAX_INS - 1;
 /// Largest number of ports.
 pub const MAX_PORTS: usize = MERGE4.count();
 /// Largest number of control outputs.
 pub const MAX_METERS: usize = MERGE4.meters.len();
 
-/// Control outputs per link: all meters of the engine except `latency`, which is the last.
-pub const LINK_METERS: usize = METERS.len() - 1;
+/// Control outputs per microphone after A: all meters of the table except `latency`, which is the last.
+pub const MICROPHONE_METERS: usize = METERS.len() - 1;
 
-/// Delay of every link after the first, ms. The engine's minimum is enough, because the first link already delays A.
-pub const LINK_DELAY_MS: f32 = CONTROLS[1].min;
-
-const LATENCY: Port = METERS[LINK_METERS];
+const LATENCY: Port = METERS[MICROPHONE_METERS];
 
 /// Two microphones into one: `urn:driftmerge:merge`, LADSPA label `driftmerge`.
 pub const MERGE: Layout =
@@ -91,15 +86,15 @@ pub const DUAL: Layout = Layout { outs: &["out_left", "out_right"], ..MERGE };
 /// Four microphones into one: `urn:driftmerge:merge4`, LADSPA label `driftmerge_merge4`.
 pub const MERGE4: Layout = Layout {
     controls: &[
-        Port { about: "Off: microphone A alone, with the same latency.", ..CONTROLS[0] },
+        CONTROLS[0],
         Port {
-            about: "Delay of A, and the largest lag of B, C or D that can be aligned. The latency is 10 ms more.",
+            about: "Latency of the output, at least 32 ms. B, C and D can be aligned up to a lag of 36 ms less.",
             ..CONTROLS[1]
         },
         CONTROLS[2],
         CONTROLS[3],
         CONTROLS[4],
-        Port { kind: Kind::Enumeration(&MERGE4_MODES), min: 1.0, ..CONTROLS[5] },
+        CONTROLS[5],
         CONTROLS[6],
         CONTROLS[7],
         CONTROLS[9],
@@ -136,9 +131,6 @@ pub const ALIGN: Layout = Layout {
     sound: Sound::Apart,
 };
 
-/// Names of the modes of merge4, starting at value 1.
-const MERGE4_MODES: [&str; 4] = ["merge", "merge, dereverberated", "only A", "only B aligned"];
-
 /// The meters of one microphone of merge4.
 macro_rules! meters_of {
     ($symbol:literal, $name:literal) => {
@@ -158,7 +150,7 @@ macro_rules! meters_of {
             Port {
                 symbol: concat!("confidence_", $symbol),
                 name: concat!("Confidence of ", $name),
-                about: concat!("Normalised correlation of ", $name, " with the mix before it."),
+                about: concat!("Normalised correlation of ", $name, " with A at the lag in use."),
                 ..METERS[2]
             },
             Port {
@@ -183,14 +175,12 @@ macro_rules! meters_of {
     };
 }
 
-const MERGE4_METERS: [Port; MAX_LINKS * LINK_METERS + 1] = {
-    let links: [[Port; LINK_METERS]; MAX_LINKS] = [meters_of!("b", "B"), meters_of!("c", "C"), meters_of!("d", "D")];
-    // Two more links than merge, at 192 kHz.
-    let most_frames = LATENCY.max + (MAX_LINKS - 1) as f32 * LINK_DELAY_MS * 192.0;
-    let mut all = [Port { max: most_frames, ..LATENCY }; MAX_LINKS * LINK_METERS + 1];
+const MERGE4_METERS: [Port; MAX_OTHERS * MICROPHONE_METERS + 1] = {
+    let others = [meters_of!("b", "B"), meters_of!("c", "C"), meters_of!("d", "D")];
+    let mut all = [LATENCY; MAX_OTHERS * MICROPHONE_METERS + 1];
     let mut i = 0;
-    while i < MAX_LINKS * LINK_METERS {
-        all[i] = links[i / LINK_METERS][i % LINK_METERS];
+    while i < MAX_OTHERS * MICROPHONE_METERS {
+        all[i] = others[i / MICROPHONE_METERS][i % MICROPHONE_METERS];
         i += 1;
     }
     all
@@ -209,7 +199,7 @@ mod tests {
                 assert_eq!((port.unit, port.default, port.max), (known.unit, known.default, known.max));
             }
             assert_eq!(layout.meters.last().map(|port| port.symbol), Some("latency"));
-            assert_eq!(layout.meters.len(), layout.links() * LINK_METERS + 1);
+            assert_eq!(layout.meters.len(), layout.others() * MICROPHONE_METERS + 1);
             assert!(layout.count() <= MAX_PORTS && layout.outs.len() <= MAX_OUTS && layout.ins.len() <= MAX_INS);
         }
     }

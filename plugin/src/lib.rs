@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   lv2_descriptor ---> lv2.rs, lv2_state.rs --+
-//!                                              +-> instance.rs -> chain.rs -> driftmerge_dsp::Engine, 1 to 3 of them
+//!                                              +-> instance.rs -> processor.rs -> driftmerge_dsp::Engine
 //!   ladspa_descriptor -> ladspa.rs ------------+     |     |
 //!                                              ports.rs   guard.rs
 //!                                                 |
@@ -24,7 +24,6 @@
 //! If the engine panics (a bug), microphone A passes through without delay from that chunk on, until the host creates a
 //! new instance; `align` passes B through as well.
 
-mod chain;
 pub mod guard;
 mod instance;
 pub mod ladspa;
@@ -33,3 +32,4 @@ pub mod lv2;
 mod lv2_host;
 mod lv2_state;
 pub mod ports;
+mod processor;

@@ -1,8 +1,8 @@
-//! LV2's state extension: saves and restores what the engines have learnt.
+//! LV2's state extension: saves and restores what the engine has learnt.
 //!
 //! There is one property, `urn:driftmerge:snapshot`: the engine's snapshot as JSON in an `atom:String`, which people
-//! and other machines can read. Plugins with several engines store a list, with `null` for an engine that knows
-//! nothing. Lags are against microphone A, so that a session can be restored with another delay, and in seconds, so
+//! and other machines can read. merge4 stores a list for B, C and D, with `null` for a microphone of which
+//! nothing is known. Lags are against microphone A, so that a session can be restored with another delay, and in seconds, so
 //! that it can be restored at another sample rate. The property is always stored as portable plain data. A snapshot
 //! that is damaged or of another version is reported and ignored, and the lag is acquired from scratch. Control ports
 //! are the host's to save.
@@ -23,9 +23,9 @@ use lv2::lv2_sys::{
     LV2_State_Store_Function,
 };
 
-use crate::chain::Learnt;
 use crate::lv2::Shared;
 use crate::lv2_host::Host;
+use crate::processor::Learnt;
 
 /// The property's key.
 const KEY: &CStr = c"urn:driftmerge:snapshot";
@@ -65,7 +65,7 @@ unsafe extern "C" fn save(
     if learnt == Learnt::default() {
         return SUCCESS;
     }
-    let Some(json) = write(&learnt, shared.layout.links()).and_then(|json| CString::new(json).ok()) else {
+    let Some(json) = write(&learnt, shared.layout.others()).and_then(|json| CString::new(json).ok()) else {
         return ERR_UNKNOWN;
     };
     let value = json.to_bytes_with_nul();
@@ -97,7 +97,7 @@ unsafe extern "C" fn restore(
     });
     // SAFETY: LV2 keeps `restore` apart from all other calls on this instance except `save`, which does not use it.
     let instance = unsafe { &mut *shared.instance.get() };
-    let read = read(json, shared.layout.links());
+    let read = read(json, shared.layout.others());
     let restored = read.and_then(|learnt| instance.restore(&learnt).map_err(|error| error.to_string()));
     shared.learnt.publish(instance.learnt());
     if let Err(why) = restored {
@@ -106,25 +106,25 @@ unsafe extern "C" fn restore(
     SUCCESS
 }
 
-/// Serialises what the first `links` engines have learnt.
-fn write(learnt: &Learnt, links: usize) -> Option<String> {
-    if links == 1 { serde_json::to_string(&learnt[0]) } else { serde_json::to_string(&learnt[..links]) }.ok()
+/// Serialises what is known of the first `others` microphones after A.
+fn write(learnt: &Learnt, others: usize) -> Option<String> {
+    if others == 1 { serde_json::to_string(&learnt[0]) } else { serde_json::to_string(&learnt[..others]) }.ok()
 }
 
 /// Parses the host's value, with or without a NUL at the end; None stands for a value of another type.
-fn read(json: Option<&[u8]>, links: usize) -> Result<Learnt, String> {
+fn read(json: Option<&[u8]>, others: usize) -> Result<Learnt, String> {
     let json = json.ok_or("it is not an atom:String; save the session again")?;
     let json = json.strip_suffix(b"\0").unwrap_or(json);
-    let read: Vec<Option<Snapshot>> = if links == 1 {
+    let read: Vec<Option<Snapshot>> = if others == 1 {
         serde_json::from_slice(json).map(|snapshot| vec![Some(snapshot)])
     } else {
         serde_json::from_slice(json)
     }
     .map_err(|error| error.to_string())?;
-    if read.len() != links {
-        return Err(format!("it comes from a plugin with {} engines, this one has {links}", read.len()));
+    if read.len() != others {
+        return Err(format!("it is about {} microphones besides A, this plugin has {others}", read.len()));
     }
     let mut learnt = Learnt::default();
-    learnt[..links].copy_from_slice(&read);
+    learnt[..others].copy_from_slice(&read);
     Ok(learnt)
 }

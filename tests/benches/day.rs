@@ -5,7 +5,7 @@
 //! Prints for every hour the error of the lag, the memory in use and the share locked; fails where an hour's error is
 //! over 2 µs (95 of 100), where the lock was lost, or where memory grows.
 
-use driftmerge::merge::link::{Link, Start, Stream};
+use driftmerge::merge::merger::{Merger, Start};
 use driftmerge::merge::recording::{Channel, Read};
 use driftmerge::rig::scene::Signal;
 use driftmerge::rig::voice;
@@ -123,22 +123,21 @@ fn main() -> ExitCode {
     let bad = Rc::default();
     let (a, b) = microphones();
     let controls = Controls { delay_ms: delay_for_lag_ms(FIRST_LAG_S * 1e3), ..Controls::default() };
-    let start = Start { controls, shift_frames: 0, snapshot: None, looks_ahead: false };
-    let reference = Stream::Channel(Channel::new(frames, &bad, a));
-    let mut link = Link::new(reference, Channel::new(frames, &bad, b), RATE_HZ, &start).expect("a usual rate");
+    let [reference, other] = [a, b].map(|read| Channel::new(frames, &bad, read));
+    let mut merger = Merger::new(reference, vec![other], RATE_HZ, &Start::cold(controls)).expect("a usual rate");
 
     let begin = Instant::now();
     let (mut hour, mut number, mut first_memory, mut good) = (Hour::default(), 0, None, true);
-    while !link.next_block().expect("nothing is read from a disk").is_empty() {
-        let Some((place, lag_ms)) = link.applied().filter(|(place, _)| *place < frames) else { continue };
+    while !merger.next_block().expect("nothing is read from a disk").is_empty() {
+        let Some(place) = merger.place().filter(|place| *place < frames) else { continue };
         let seconds = place as f64 / RATE;
         if seconds < SETTLED_S {
             continue;
         }
         hour.looks += 1;
-        if link.status().state != State::Searching {
+        if merger.status(1).state != State::Searching {
             hour.locked += 1;
-            hour.errors_us.push((lag_ms * 1e3 - true_lag_s(seconds) * 1e6).abs());
+            hour.errors_us.push((merger.applied_lag_ms(1) * 1e3 - true_lag_s(seconds) * 1e6).abs());
         }
         if (place + 64) / (3600 * u64::from(RATE_HZ)) > number {
             number += 1;
@@ -146,6 +145,6 @@ fn main() -> ExitCode {
         }
     }
     let took = begin.elapsed().as_secs_f64();
-    println!("{hours} hours in {took:.0} s; {} single frames were trimmed", link.tally.trims);
+    println!("{hours} hours in {took:.0} s; {} single frames were trimmed", merger.tally(1).trims);
     if good { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }

@@ -16,7 +16,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
 use crate::entry::{Driver, Entry};
-use crate::two_clocks::{Four, Pair};
+use crate::two_clocks::{Four, Pair, merged};
 
 /// The plugin's URI.
 pub const URI: &str = "urn:driftmerge:merge";
@@ -130,15 +130,15 @@ impl Trial {
         Self { sounds: self.sounds.iter().map(later).collect(), ..*self }
     }
 
-    /// What the engine makes of it, on every output. With one engine that mixes, the engine is asked itself. Otherwise the
+    /// What the engine makes of it, on every output. Where it merges, the engine is asked itself. Where it aligns, the
     /// plugin's C functions are, called directly; tests of their own hold these against the engine.
     pub fn expected(&self) -> Vec<Vec<f32>> {
-        if self.layout.links() == 1 && self.layout.sound == Sound::Merged {
-            let [a, b] = [0, 1].map(|i| self.sounds[i].clone());
-            let merged = Settings::default().merged(&Pair { rate_hz: self.rate_hz, a, b });
-            return vec![merged; self.layout.outs.len()];
+        if self.layout.sound == Sound::Apart {
+            return self.played(Driver::ready(self.entry, self.rate_hz));
         }
-        self.played(Driver::ready(self.entry, self.rate_hz))
+        let (out, statuses) = merged(self.rate_hz, &self.slices(), &Settings::default().controls());
+        assert!(statuses.iter().all(|s| s.state != State::Searching), "the engine locks on this sound: {statuses:?}");
+        vec![out; self.layout.outs.len()]
     }
 
     /// The same where the host runs the plugin on `silence` frames of nothing before it sets the controls.

@@ -1,4 +1,4 @@
-//! Two microphones on two clocks, rendered as sound in memory, and what the engine makes of it.
+//! Microphones on clocks of their own, rendered as sound in memory, and what the engine makes of it.
 
 use driftmerge::rig::scene::{self, Place, Scene, Signal};
 use driftmerge::rig::voice;
@@ -50,13 +50,28 @@ impl Pair {
 
     /// What the engine makes of it, made and run as a shell does it; and how it stands at the end.
     pub fn merged(&self, controls: &Controls) -> (Vec<f32>, Status) {
-        let _flush = FlushDenormals::new();
-        let mut engine = Engine::new(f64::from(self.rate_hz), &Controls::default()).expect("the rate is good");
-        engine.set_controls(controls);
-        let mut out = vec![0.0; self.a.len()];
-        engine.process(&self.a, &self.b, &mut out);
-        (out, engine.status())
+        let (out, statuses) = merged(self.rate_hz, &[&self.a, &self.b], controls);
+        (out, statuses[0])
     }
+}
+
+/// What the engine makes of all microphones, made and run as a shell does it; and how it stands with each at the end.
+pub fn merged(rate_hz: u32, microphones: &[&[f32]], controls: &Controls) -> (Vec<f32>, Vec<Status>) {
+    let _flush = FlushDenormals::new();
+    let mut engine =
+        Engine::new(f64::from(rate_hz), microphones.len(), &Controls::default()).expect("the rate is good");
+    engine.set_controls(controls);
+    let mut out = vec![0.0; microphones[0].len()];
+    engine.process(microphones, &mut out);
+    (out, (1..microphones.len()).map(|microphone| engine.status(microphone)).collect())
+}
+
+/// How loud `sound` is beside `wanted` where they differ, dB of the power of `wanted`.
+pub fn difference_db(sound: &[f32], wanted: &[f32]) -> f64 {
+    assert_eq!(sound.len(), wanted.len());
+    let power = |x: &mut dyn Iterator<Item = f64>| x.map(|x| x * x).sum::<f64>();
+    let difference = power(&mut sound.iter().zip(wanted).map(|(x, y)| f64::from(*x) - f64::from(*y)));
+    10.0 * (difference / power(&mut wanted.iter().map(|x| f64::from(*x)))).max(1e-30).log10()
 }
 
 /// What four microphones record.

@@ -115,9 +115,13 @@ fn dotenv_takes_quotes_comments_exports_and_leaves_other_names_alone() {
 
 #[test]
 fn modes_and_latencies_have_names_and_numbers() {
-    for (text, mode) in
-        [("average", Mode::Average), ("Weighted", Mode::Weighted), ("3", Mode::OnlyA), ("only-b", Mode::OnlyB)]
-    {
+    for (text, mode) in [
+        ("average", Mode::Average),
+        ("Weighted", Mode::Merge),
+        ("banded", Mode::Merge),
+        ("3", Mode::OnlyA),
+        ("only-b", Mode::OnlyB),
+    ] {
         assert_eq!(config(&[environment(&[("DRIFTMERGE_MODE", text)])]).mode, mode);
     }
     assert_eq!(config(&[toml("latency = 80.5")]).latency, Latency::Fixed(80.5));

@@ -61,13 +61,13 @@ fn ardour_takes_all_plugins_with_their_latency_follows_its_changes_and_keeps_the
     let wanted = [
         "Driftmerge 2 in 1 out 100.0 ms 4800 frames",
         "Driftmerge 2 in 1 out 60.0 ms 2880 frames",
-        "Driftmerge Four 4 in 1 out 100.0 ms 5280 frames",
-        "Driftmerge Four 4 in 1 out 60.0 ms 3360 frames",
+        "Driftmerge Four 4 in 1 out 100.0 ms 4800 frames",
+        "Driftmerge Four 4 in 1 out 60.0 ms 2880 frames",
         "Driftmerge Align 2 in 2 out 100.0 ms 4800 frames",
         "Driftmerge Align 2 in 2 out 60.0 ms 2880 frames",
         // After the session was loaded:
         "Driftmerge 2 in 1 out 60.0 ms 2880 frames",
-        "Driftmerge Four 4 in 1 out 60.0 ms 3360 frames",
+        "Driftmerge Four 4 in 1 out 60.0 ms 2880 frames",
         "Driftmerge Align 2 in 2 out 60.0 ms 2880 frames",
     ];
     assert_eq!(seen, wanted, "{said}{complained}");

@@ -149,10 +149,10 @@ fn controls_are_left_to_the_host() {
     let (features, pair) = (Features::with_map(), Pair::short());
     let property = learnt(&features, &pair);
     let mut driver = made(&features, pair.rate_hz);
-    driver.set("delay", 20.0);
+    driver.set("delay", 50.0);
     driver.restore(Some(&property));
     driver.activate();
-    assert_eq!(driver.meter("latency"), 320.0);
+    assert_eq!(driver.meter("latency"), 800.0);
 }
 
 #[test]
@@ -210,7 +210,7 @@ fn saving_beside_the_audio_thread_gives_whole_snapshots_and_leaves_the_sound_alo
                 let (status, properties) = saver.save();
                 assert_eq!(status, SUCCESS);
                 for property in &properties {
-                    assert_eq!(snapshot(property).check(16_000.0), Ok(()));
+                    assert_eq!(snapshot(property).check(), Ok(()));
                     saved.fetch_add(1, Ordering::Relaxed);
                 }
             }

@@ -57,7 +57,7 @@ struct Player<'a> {
 impl<'a> Player<'a> {
     fn new(streams: &'a Streams, start: usize) -> Self {
         let controls = Controls { delay_ms: 60.0, ..Controls::default() };
-        let engine = Engine::new(RATE_HZ, &controls).expect("the rate is in range");
+        let engine = Engine::new(RATE_HZ, 2, &controls).expect("the rate is in range");
         Self { streams, engine, controls, next: [start, start] }
     }
 
@@ -67,13 +67,13 @@ impl<'a> Player<'a> {
         let zeros = [0.0; BLOCK];
         let a = if silent[0] { &zeros[..] } else { &self.streams.a[a] };
         let b = if silent[1] { &zeros[..] } else { &self.streams.b[b] };
-        self.engine.process(a, b, &mut [0.0; BLOCK]);
+        self.engine.process(&[a, b], &mut [0.0; BLOCK]);
         self.next = self.next.map(|at| at + BLOCK);
     }
 
     /// Plays a block after `frames` of B were left out (positive) or stand in for sound (negative), and the engine was told.
     fn play_moved(&mut self, frames: i32) {
-        self.controls.lag_trim_frames += frames;
+        self.controls.lag_trim_frames[0] += frames;
         self.engine.set_controls(&self.controls);
         if frames < 0 {
             self.play_late(frames.unsigned_abs() as usize);
@@ -87,14 +87,14 @@ impl<'a> Player<'a> {
     fn play_late(&mut self, frames: usize) {
         let mut late = [0.0; BLOCK];
         late[frames..].copy_from_slice(&self.streams.b[self.next[1]..][..BLOCK - frames]);
-        self.engine.process(&self.streams.a[self.next[0]..][..BLOCK], &late, &mut [0.0; BLOCK]);
+        self.engine.process(&[&self.streams.a[self.next[0]..][..BLOCK], &late], &mut [0.0; BLOCK]);
         self.next[0] += BLOCK;
         self.next[1] += BLOCK - frames;
     }
 
     /// Lag told against the true one, us; None without a lock.
     fn error_us(&self) -> Option<f64> {
-        let status = self.engine.status();
+        let status = self.engine.status(1);
         let [a, b] = self.next.map(|at| at as f64 / RATE_HZ);
         let Streams { scene, places, .. } = self.streams;
         let truth_s = true_lag_s(scene, &places[0], &places[1], self.next[0] as u64) + a - b;
@@ -117,7 +117,7 @@ impl<'a> Player<'a> {
 /// Plays 8 s and gives what is known then.
 fn learn(player: &mut Player) -> Snapshot {
     (0..8 * BLOCKS_PER_S).for_each(|_| player.play([false; 2]));
-    player.engine.snapshot().expect("8 s of speech give a lock")
+    player.engine.snapshot(1).expect("8 s of speech give a lock")
 }
 
 /// As a loader meets them: both are gone for a while or one is silent, B is up to 2 ms off afterwards, what is known goes for
@@ -136,14 +136,14 @@ fn after_120_breaks_of_all_kinds_the_lag_is_right_to_30_us_within_4_s() {
         let off = ((random.unit() - 0.5) * 0.004 * RATE_HZ) as i64;
         player.next = [player.next[0] + lost, player.next[1] + lost].map(|at| at % (170 * RATE_HZ as usize));
         player.next[1] = (player.next[1] as i64 + off).max(0) as usize;
-        let known = player.engine.snapshot().unwrap_or(known);
+        let known = player.engine.snapshot(1).unwrap_or(known);
         let mut owed = ((random.unit() - 0.5) * 60.0) as i32;
         let (paced_from, late_at) = (up_to(200.0, &mut random), up_to(120.0, &mut random));
         let late = if random.unit() < 0.3 { (random.unit() * BLOCK as f64) as usize } else { 0 };
         let doubts = if random.unit() < 0.5 { 1 } else { (random.unit() * 100.0) as usize };
         let largest_us = player.largest_error_us(10, 4, |player, block| {
             if block < doubts {
-                player.engine.restore(&known).expect("it is this engine's");
+                player.engine.restore(1, &known).expect("it is this engine's");
             }
             if block == late_at {
                 player.play_late(late);
@@ -168,9 +168,9 @@ fn a_lag_80_us_beside_taken_for_one_of_opposite_polarity_is_put_right_within_4_s
         let mut player = Player::new(&streams, (start_s * RATE_HZ) as usize);
         let known = learn(&mut player);
         let wrong = Snapshot { lag_s: known.lag_s + beside_s, polarity: -known.polarity, ..known };
-        player.engine.restore(&wrong).expect("it is this engine's");
+        player.engine.restore(1, &wrong).expect("it is this engine's");
         let largest_us = player.largest_error_us(8, 4, |player, _| player.play([false; 2]));
-        assert_eq!(player.engine.status().polarity, 1, "{start_s} s");
+        assert_eq!(player.engine.status(1).polarity, 1, "{start_s} s");
         assert!(largest_us < 20.0, "{start_s} s: {largest_us} us");
     }
 }

@@ -45,18 +45,19 @@ fn follow(seed: u64, loud: f64) -> (f64, f64) {
         let sum = |(sound, own)| sound + own;
         frames.map(|n| sum(scene.parts(place, n))).collect()
     };
-    let mut engine = Engine::new(RATE_HZ, &Controls::default()).expect("the rate is in range");
+    let mut engine = Engine::new(RATE_HZ, 2, &Controls::default()).expect("the rate is in range");
     let mut errors_us = Vec::new();
     for block in 0..(SECONDS * RATE_HZ) as u64 / BLOCK {
         let frames = block * BLOCK..(block + 1) * BLOCK;
-        engine.process(&hear(&a, frames.clone()), &hear(&b, frames.clone()), &mut [0.0; BLOCK as usize]);
-        let status = engine.status();
+        let sounds = [&a, &b].map(|microphone| hear(microphone, frames.clone()));
+        engine.process(&[&sounds[0], &sounds[1]], &mut [0.0; BLOCK as usize]);
+        let status = engine.status(1);
         if frames.end as f64 > 10.0 * RATE_HZ {
             assert_ne!(status.state, State::Searching, "seed {seed}");
             errors_us.push((status.lag_ms * 1e3 - true_lag_s(&a.0, &a.1, &b.1, frames.end) * 1e6).abs());
         }
     }
-    (quantile(errors_us, 0.95), engine.status().drift_ppm + 120.0)
+    (quantile(errors_us, 0.95), engine.status(1).drift_ppm + 120.0)
 }
 
 /// Reflections are as lasting as the peak that is measured: what is measured in them counts all the same.

@@ -1,19 +1,20 @@
 //! The offline merge of recorded files.
 //!
-//! Channels are merged in a chain: each [`link::Link`] puts one more into the result of those before it. A link's
-//! reference keeps its timing, so that lags of all channels count against the first. Memory is bounded whatever the
-//! length: everything is read, merged and written in blocks.
+//! One [`merger::Merger`] reads all channels and merges them with one engine; lags of all count against the first.
+//! Memory is bounded whatever the length: everything is read, merged and written in blocks.
 //!
-//! Two ways of choosing where a link starts:
-//! - `--live`: as the plugin would, knowing nothing. With latency `auto` a first pass finds the first lock, whose lag
-//!   decides the delay for the whole file.
-//! - otherwise a first pass finds lag and drift shortly after the first lock; B is shifted by that lag, carried back
-//!   to the file's start, and the second pass knows it all from there, with the largest delay as look-ahead.
+//! Two ways of choosing where it starts:
+//! - `--live`: as the plugin would, knowing nothing. With latency `auto` a first pass finds the first lock of every
+//!   microphone; the largest lag decides the delay for the whole file.
+//! - otherwise a first pass finds lag and drift of every microphone shortly after its first lock; each is shifted by its
+//!   lag, carried back to the file's start, and the second pass knows it all from there, with the largest delay as
+//!   look-ahead.
 
-pub mod link;
+pub mod merger;
 mod output;
 pub mod recording;
 pub mod trace;
+mod trim;
 
 use crate::cli::MergeArgs;
 use crate::config::{Config, Latency};
@@ -21,9 +22,9 @@ use crate::exit::Failure;
 use crate::supervise::service::stop_on_signals;
 use anyhow::anyhow;
 use driftmerge_dsp::params::delay_for_lag_ms;
-use driftmerge_dsp::{Controls, Snapshot, State};
+use driftmerge_dsp::{Controls, EngineError, Snapshot, State};
 use indicatif::{ProgressBar, ProgressStyle};
-use link::{Link, Start, Stream, Tally};
+use merger::{Known, Merger, Start, Tally};
 use output::Output;
 use recording::{Channel, Recording};
 use std::cell::Cell;
@@ -37,8 +38,8 @@ use trace::Trace;
 const LONGEST_DELAY_MS: f32 = 1000.0;
 /// How long after the lock the first pass takes the lag, s: soon, for the path between the microphones may change.
 const LAG_SETTLES_S: f64 = 1.0;
-/// How long after the lock it takes drift and levels, s: late, for they are means over time.
-const REST_SETTLES_S: f64 = 15.0;
+/// How long after the lock it takes the drift, s: late, for that is a mean over time.
+const DRIFT_SETTLES_S: f64 = 15.0;
 /// Frames between two looks at the progress bar and at signals.
 const REPORT_FRAMES: u64 = 1 << 15;
 
@@ -53,31 +54,22 @@ pub fn merge(config: &Config, args: &MergeArgs) -> Result<(), Failure> {
             return Err(Failure::Usage(format!("{} is to be read and written: choose another output", path.display())));
         }
     }
+    let (rate_hz, microphones) = (recording.rate_hz, recording.channels.len());
     let job = Job { recording, bad: Rc::default(), stop: stop_on_signals()?, progress: progress_bar() };
-    let mut output = Output::create(&args.output, job.recording.rate_hz, job.recording.frames, args.format)?;
-    let trace = args.trace.as_ref().map(|path| Trace::create(path, job.recording.rate_hz)).transpose()?;
-
-    let mut starts = Vec::new();
-    while starts.len() + 1 < job.recording.channels.len() {
-        let start = match (args.live, config.latency) {
-            (true, Latency::Fixed(_)) => cold(controls(config)),
-            (true, Latency::Auto) => job.live_start(&starts, config)?,
-            (false, _) => job.start_with_look_ahead(&starts, config)?,
-        };
-        starts.push(start);
-    }
-    // Noise is taken out of what all have put together, once.
-    if let Some(last) = starts.last_mut() {
-        last.controls.post_filter = config.post_filter;
-    }
+    let mut output = Output::create(&args.output, rate_hz, job.recording.frames, args.format)?;
+    let trace = args.trace.as_ref().map(|path| Trace::create(path, rate_hz, microphones)).transpose()?;
+    let start = match (args.live, config.latency) {
+        (true, Latency::Fixed(_)) => Start::cold(config.controls()),
+        (true, Latency::Auto) => job.live_start(config)?,
+        (false, _) => job.start_with_look_ahead(config)?,
+    };
     job.bad.set(0);
-    let mut chain = job.chain(&starts)?;
-    let mut trace = trace;
-    chain.each_link(&mut |link| link.trace = trace.take().or_else(|| link.trace.take()));
+    let mut merger = job.merger(&start)?;
+    merger.trace_to(trace);
     job.begin("merging");
     let mut done = 0;
     loop {
-        let block = chain.next_block()?;
+        let block = merger.next_block()?;
         if block.is_empty() {
             break;
         }
@@ -87,29 +79,13 @@ pub fn merge(config: &Config, args: &MergeArgs) -> Result<(), Failure> {
         job.report(before, done)?;
     }
     job.progress.finish_and_clear();
-    let mut finished = Ok(());
-    chain.each_link(&mut |link| {
-        if let Some(trace) = link.trace.take() {
-            finished = trace.finish();
-        }
-    });
-    finished?;
+    merger.take_trace().map_or(Ok(()), Trace::finish)?;
     output.finish()?;
     if job.bad.get() > 0 {
         tracing::warn!("{} samples were not numbers (NaN or infinite) and were taken as silence", job.bad.get());
     }
-    job.summarise(&mut chain, &starts, &args.output);
+    job.summarise(&merger, &start, &args.output);
     Ok(())
-}
-
-/// The controls of a link that is not the last.
-fn controls(config: &Config) -> Controls {
-    Controls { post_filter: false, ..config.controls() }
-}
-
-/// A start that knows nothing.
-fn cold(controls: Controls) -> Start {
-    Start { controls, shift_frames: 0, snapshot: None, looks_ahead: false }
 }
 
 /// The files and what the passes over them have in common.
@@ -121,84 +97,70 @@ struct Job {
 }
 
 impl Job {
-    /// The first `starts.len()` links, at the files' beginning.
-    fn chain(&self, starts: &[Start]) -> Result<Stream, Failure> {
-        let channels = &self.recording.channels;
-        let mut stream = Stream::Channel(Channel::open(&channels[0], &self.bad)?);
-        for (start, place) in starts.iter().zip(&channels[1..]) {
-            let other = Channel::open(place, &self.bad)?;
-            stream = Stream::Link(Box::new(self.link(stream, other, start)?));
-        }
-        Ok(stream)
-    }
-
-    fn link(&self, reference: Stream, other: Channel, start: &Start) -> Result<Link, Failure> {
-        let rate_hz = self.recording.rate_hz;
-        Link::new(reference, other, rate_hz, start).map_err(|e| match e.downcast::<driftmerge_dsp::EngineError>() {
-            Ok(rate) => Failure::Usage(format!("{rate}; convert the files (sox and ffmpeg do)")),
+    /// All channels at the files' beginning.
+    fn merger(&self, start: &Start) -> Result<Merger, Failure> {
+        let open = |place| Channel::open(place, &self.bad);
+        let (first, others) = self.recording.channels.split_first().ok_or_else(|| anyhow!("no channel is given"))?;
+        let others = others.iter().map(open).collect::<Result<_, _>>()?;
+        let merger = Merger::new(open(first)?, others, self.recording.rate_hz, start);
+        merger.map_err(|e| match e.downcast::<EngineError>() {
+            Ok(refused) => Failure::Usage(format!("{refused}; convert the files (sox and ffmpeg do)")),
             Err(other) => Failure::Runtime(other),
         })
     }
 
-    /// The next link behind `starts`, knowing nothing and with the longest delay: what the first pass runs.
-    fn first_pass(&self, starts: &[Start], config: &Config) -> Result<Link, Failure> {
-        let controls = Controls { delay_ms: LONGEST_DELAY_MS, ..controls(config) };
-        let other = Channel::open(&self.recording.channels[starts.len() + 1], &self.bad)?;
-        self.link(self.chain(starts)?, other, &cold(controls))
+    /// What the first pass runs: it knows nothing and has the longest delay.
+    fn first_pass(&self, config: &Config) -> Result<Merger, Failure> {
+        let controls = Controls { delay_ms: LONGEST_DELAY_MS, post_filter: false, ..config.controls() };
+        self.merger(&Start::cold(controls))
     }
 
-    /// As the plugin starts, with the delay that the first lock will ask for.
-    fn live_start(&self, starts: &[Start], config: &Config) -> Result<Start, Failure> {
-        let mut link = self.first_pass(starts, config)?;
-        let mut controls = controls(config);
-        if self.run_until(&mut link, |link| link.status().state == State::Locked)? {
-            controls.delay_ms = delay_for_lag_ms(link.status().lag_ms);
-        }
-        Ok(cold(controls))
-    }
-
-    /// With lag and drift known from the file's first frame on; as the plugin starts if there is no lock.
-    fn start_with_look_ahead(&self, starts: &[Start], config: &Config) -> Result<Start, Failure> {
-        let rate = f64::from(self.recording.rate_hz);
-        let mut link = self.first_pass(starts, config)?;
-        let mut locked_since = None;
-        let mut near: Option<(f64, Snapshot)> = None;
-        let mut far = None;
-        self.run_until(&mut link, |link| {
-            let now_s = link.passed_frames() as f64 / rate;
-            if link.status().state == State::Searching {
-                (locked_since, near, far) = (None, None, None);
-                return false;
+    /// As the plugin starts, with the delay that the first locks will ask for.
+    fn live_start(&self, config: &Config) -> Result<Start, Failure> {
+        let mut merger = self.first_pass(config)?;
+        let mut lags_ms = vec![None; merger.microphones().count()];
+        self.run_until(&mut merger, |merger| {
+            for (microphone, lag_ms) in merger.microphones().zip(&mut lags_ms) {
+                let status = merger.status(microphone);
+                if lag_ms.is_none() && status.state == State::Locked {
+                    *lag_ms = Some(status.lag_ms);
+                }
             }
-            let locked_s = now_s - *locked_since.get_or_insert(now_s);
-            if near.is_none() || locked_s <= LAG_SETTLES_S {
-                near = link.snapshot().map(|snapshot| (now_s, snapshot));
-            }
-            far = link.snapshot();
-            locked_s >= REST_SETTLES_S
+            lags_ms.iter().all(Option::is_some)
         })?;
-        let controls = Controls { delay_ms: LONGEST_DELAY_MS, ..controls(config) };
-        let (Some((at_s, near)), Some(far)) = (near, far) else {
-            return Ok(Start { looks_ahead: true, ..cold(controls) });
-        };
-        let lag_s = near.lag_s - far.drift_ppm * 1e-6 * at_s;
-        let shift_frames = (lag_s * rate).round() as i64;
-        let snapshot = Snapshot { lag_s: lag_s - shift_frames as f64 / rate, ..far };
-        Ok(Start { controls, shift_frames, snapshot: Some(snapshot), looks_ahead: true })
+        let mut controls = config.controls();
+        if let Some(latest_ms) = lags_ms.into_iter().flatten().max_by(f64::total_cmp) {
+            controls.delay_ms = delay_for_lag_ms(latest_ms);
+        }
+        Ok(Start::cold(controls))
     }
 
-    /// Runs a link until `enough`; false if the file ended before.
-    fn run_until(&self, link: &mut Link, mut enough: impl FnMut(&Link) -> bool) -> Result<bool, Failure> {
+    /// With lag and drift known from the file's first frame on; microphones without a lock start as in the plugin.
+    fn start_with_look_ahead(&self, config: &Config) -> Result<Start, Failure> {
+        let rate = f64::from(self.recording.rate_hz);
+        let mut merger = self.first_pass(config)?;
+        let mut findings = vec![Finding::default(); merger.microphones().count()];
+        self.run_until(&mut merger, |merger| {
+            let now_s = merger.passed_frames() as f64 / rate;
+            for (microphone, finding) in merger.microphones().zip(&mut findings) {
+                finding.look(merger, microphone, now_s);
+            }
+            findings.iter().all(|finding| finding.settled)
+        })?;
+        let controls = Controls { delay_ms: LONGEST_DELAY_MS, ..config.controls() };
+        let others = findings.iter().map(|finding| finding.at_the_start(rate)).collect();
+        Ok(Start { controls, others, looks_ahead: true })
+    }
+
+    /// Runs a merge until `enough` or the end of the files.
+    fn run_until(&self, merger: &mut Merger, mut enough: impl FnMut(&Merger) -> bool) -> Result<(), Failure> {
         self.begin("searching");
         loop {
-            let before = link.passed_frames();
-            if link.next_block()?.is_empty() {
-                return Ok(false);
+            let before = merger.passed_frames();
+            if merger.next_block()?.is_empty() || enough(merger) {
+                return Ok(());
             }
-            if enough(link) {
-                return Ok(true);
-            }
-            self.report(before, link.passed_frames())?;
+            self.report(before, merger.passed_frames())?;
         }
     }
 
@@ -219,23 +181,22 @@ impl Job {
         Ok(())
     }
 
-    fn summarise(&self, chain: &mut Stream, starts: &[Start], output: &Path) {
+    fn summarise(&self, merger: &Merger, start: &Start, output: &Path) {
         let (frames, rate) = (self.recording.frames as f64, f64::from(self.recording.rate_hz));
         println!("{}: {:.1} s at {rate} Hz", output.display(), frames / rate);
-        let mut n = 1;
-        chain.each_link(&mut |link| {
-            n += 1;
-            let Tally { locked_frames, last_locked, file_lag_ms, trims } = link.tally;
+        let latency = if start.looks_ahead {
+            "looking ahead".to_owned()
+        } else {
+            format!("latency {:.1} ms", merger.latency_frames() as f64 * 1e3 / rate)
+        };
+        for microphone in merger.microphones() {
+            let n = microphone + 1;
+            let Tally { locked_frames, last_locked, file_lag_ms, trims } = merger.tally(microphone);
             let Some(status) = last_locked else {
-                println!("  microphone {n}: never locked, so the sound is that of the ones before it");
-                return;
+                println!("  microphone {n}: never locked, so it has no part in the merge");
+                continue;
             };
             let share = 100.0 * (locked_frames as f64 / frames).min(1.0);
-            let latency = if starts[n - 2].looks_ahead {
-                "looking ahead".to_owned()
-            } else {
-                format!("latency {:.1} ms", link.latency_frames() as f64 * 1e3 / rate)
-            };
             println!(
                 "  microphone {n}: lag {file_lag_ms:.3} ms, drift {:.2} ppm, confidence {:.2}, weight {:.2}{}, locked \
                  {share:.1} % of the time, {trims} frames trimmed, {latency}",
@@ -249,7 +210,45 @@ impl Job {
                     "microphone {n} is {file_lag_ms:.0} ms late, more than --latency allows to align: give more, or `auto`"
                 );
             }
-        });
+        }
+    }
+}
+
+/// What the first pass finds of one microphone.
+#[derive(Clone, Default)]
+struct Finding {
+    locked_since_s: Option<f64>,
+    /// Soon after the lock: when, and what was known then.
+    soon: Option<(f64, Snapshot)>,
+    late: Option<Snapshot>,
+    /// The lock has lasted long enough; nothing more is looked at.
+    settled: bool,
+}
+
+impl Finding {
+    /// Notes what is known at `now_s`; a lock that is lost counts for nothing.
+    fn look(&mut self, merger: &Merger, microphone: usize, now_s: f64) {
+        if self.settled {
+            return;
+        }
+        if merger.status(microphone).state == State::Searching {
+            *self = Self::default();
+            return;
+        }
+        let locked_s = now_s - *self.locked_since_s.get_or_insert(now_s);
+        if self.soon.is_none() || locked_s <= LAG_SETTLES_S {
+            self.soon = merger.snapshot(microphone).map(|snapshot| (now_s, snapshot));
+        }
+        self.late = merger.snapshot(microphone);
+        self.settled = locked_s >= DRIFT_SETTLES_S;
+    }
+
+    /// The lag of then, carried back to the file's start by the drift; its whole frames are left out.
+    fn at_the_start(&self, rate_hz: f64) -> Known {
+        let (Some((at_s, soon)), Some(late)) = (self.soon, self.late) else { return Known::default() };
+        let lag_s = soon.lag_s - late.drift_ppm * 1e-6 * at_s;
+        let shift_frames = (lag_s * rate_hz).round() as i64;
+        Known { shift_frames, snapshot: Some(Snapshot { lag_s: lag_s - shift_frames as f64 / rate_hz, ..late }) }
     }
 }
 

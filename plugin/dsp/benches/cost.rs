@@ -25,9 +25,9 @@ fn main() {
     let (a, b) = scene.record();
     let warm = (8.0 * RATE_HZ) as usize;
     let engine = |controls: &Controls| {
-        let mut e = Engine::new(RATE_HZ, &Controls { hold: false, ..*controls }).expect("48 kHz is in range");
+        let mut e = Engine::new(RATE_HZ, 2, &Controls { hold: false, ..*controls }).expect("48 kHz is in range");
         feed(&mut e, &a[..warm], &b[..warm]);
-        assert_eq!(e.status().state, State::Locked);
+        assert_eq!(e.status(1).state, State::Locked);
         e.set_controls(controls);
         e
     };
@@ -52,8 +52,8 @@ fn main() {
             resample(a),
             timed(&mut engine(&all), b),
             timed(&mut engine(&Controls { hold: true, ..all }), b),
-            timed(&mut engine(&Controls { mode: Mode::Banded, ..all }), b),
-            timed(&mut Engine::new(RATE_HZ, &all).expect("48 kHz is in range"), &unrelated_b),
+            timed(&mut engine(&Controls { mode: Mode::Dereverberate, ..all }), b),
+            timed(&mut Engine::new(RATE_HZ, 2, &all).expect("48 kHz is in range"), &unrelated_b),
         ];
         for (best, ns) in best_ns.iter_mut().zip(ns) {
             *best = best.min(ns);
@@ -69,7 +69,7 @@ fn main() {
     for (name, ns) in PARTS.iter().zip(tracking.ns) {
         println!("  {:<28} {ns:7.1} ns a frame   {:5.2} x rubato", name.1, ns / best_ns[0]);
     }
-    let searching = Parts::time(|| Engine::new(RATE_HZ, &all).expect("48 kHz is in range"), a, &unrelated_b);
+    let searching = Parts::time(|| Engine::new(RATE_HZ, 2, &all).expect("48 kHz is in range"), a, &unrelated_b);
     println!("blocks, against the mean one:   99.9 of 100 below   the dearest");
     for (name, parts) in [("tracking", tracking), ("searching", searching)] {
         let [most, dearest] = parts.block_against_mean();
@@ -81,7 +81,7 @@ fn main() {
 const PARTS: [(Part, &str); 4] = [
     (Part::Taking, "history and decimation"),
     (Part::Reading, "reading both, aligned"),
-    (Part::Mixing, "mixing"),
+    (Part::Combining, "combining"),
     (Part::Analysing, "analysis"),
 ];
 
@@ -106,7 +106,7 @@ impl Parts {
             for ((a, b), block_ns) in blocks.zip(&mut best.blocks_ns) {
                 let mut sum = 0.0;
                 let mut last = Instant::now();
-                e.process_in_parts(a, b, &mut out, |part| {
+                e.process_in_parts(&[a, b], &mut out, |part| {
                     let now = Instant::now();
                     let ns = now.duration_since(last).as_nanos() as f64 - clock_ns;
                     sums[PARTS.iter().position(|p| p.0 == part).expect("all are listed")] += ns;
@@ -145,7 +145,7 @@ fn clock_ns() -> f64 {
 fn feed(e: &mut Engine, a: &[f32], b: &[f32]) {
     let mut out = [0.0; BLOCK];
     for (a, b) in a.chunks_exact(BLOCK).zip(b.chunks_exact(BLOCK)) {
-        e.process(a, b, &mut out);
+        e.process(&[a, b], &mut out);
         black_box(&out);
     }
 }

@@ -12,11 +12,11 @@ fn main() {
             let (a, b) = Scene { rate_hz, seconds: 12.0, ..Scene::default() }.record();
             let mut values = driftmerge_dsp::params::CONTROLS.map(|p| p.default);
             values[5] = mode;
-            let mut engine = Engine::new(rate_hz, &Controls::from_values(&values)).expect("the rate is in range");
+            let mut engine = Engine::new(rate_hz, 2, &Controls::from_values(&values)).expect("the rate is in range");
             let mut hash = 0xcbf2_9ce4_8422_2325_u64;
             for (a, b) in a.chunks(block).zip(b.chunks(block)) {
                 let mut out = vec![0.0f32; a.len()];
-                engine.process(a, b, &mut out);
+                engine.process(&[a, b], &mut out);
                 for byte in out.iter().flat_map(|x| x.to_bits().to_le_bytes()) {
                     hash = (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
                 }

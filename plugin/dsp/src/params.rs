@@ -81,7 +81,7 @@ pub const CONTROLS: [Port; 10] = [
         min: 5.0,
         default: 100.0,
         max: 1000.0,
-        about: "How much A is delayed: the latency, and the latest B that can be aligned.",
+        about: "Latency of the output, at least 32 ms. B can be aligned up to a lag of 36 ms less.",
     },
     Port {
         symbol: "lag_limit",

@@ -1,8 +1,9 @@
-//! Two microphones with clocks of their own, and what is known of them.
+//! Microphones with clocks of their own, and what is known of them.
 #![allow(dead_code, reason = "each test file uses its part")]
 
 use driftmerge_dsp::{Controls, Engine, State};
 use std::f64::consts::{PI, TAU};
+use std::ops::Range;
 
 /// Numbers from -1 to 1, the same on every machine (xorshift64*).
 pub struct Random(pub u64);
@@ -16,7 +17,7 @@ impl Random {
     }
 }
 
-/// What the two microphones hear and how their clocks differ.
+/// What the microphones hear and how their clocks differ.
 #[derive(Clone, Copy)]
 pub struct Scene {
     pub rate_hz: f64,
@@ -69,22 +70,79 @@ impl Scene {
 
     /// A and B.
     pub fn record(&self) -> (Vec<f32>, Vec<f32>) {
+        let Room { mut microphones, .. } = self.record_all(&[(self.lag_ms, self.drift_ppm)]);
+        let mut b = microphones.pop().expect("two microphones");
+        for x in &mut b {
+            *x *= self.level_b as f32;
+        }
+        (microphones.remove(0), b)
+    }
+
+    /// A and one more microphone for each lag (ms) and drift (ppm) of `others`, all with equal noise of their own.
+    pub fn record_all(&self, others: &[(f64, f64)]) -> Room {
         let voice = self.voice();
         let pad = (1.5 * self.rate_hz) as usize;
         let frames = (self.seconds * self.rate_hz) as usize;
         let power = voice.iter().map(|x| x * x).sum::<f64>() / voice.len() as f64;
         let noise = (3.0 * power).sqrt() * 10f64.powf(-self.snr_db / 20.0);
         let mut random = Random(77 + self.seed);
-        let a = (0..frames).map(|n| (voice[pad + n] + noise * random.next()) as f32).collect();
-        let b = (0..frames)
-            .map(|n| {
-                let lag = self.lag_ms * 1e-3 * self.rate_hz + self.drift_ppm * 1e-6 * n as f64;
-                let place = (pad + n) as f64 - lag;
-                (self.level_b * (sample_at(&voice, place) + noise * random.next())) as f32
-            })
-            .collect();
-        (a, b)
+        let clean = voice[pad..pad + frames].to_vec();
+        let mut microphones = vec![clean.iter().map(|x| (x + noise * random.next()) as f32).collect()];
+        microphones.extend(others.iter().map(|(lag_ms, drift_ppm)| {
+            let frame = |n: usize| {
+                let lag = lag_ms * 1e-3 * self.rate_hz + drift_ppm * 1e-6 * n as f64;
+                (sample_at(&voice, (pad + n) as f64 - lag) + noise * random.next()) as f32
+            };
+            (0..frames).map(frame).collect::<Vec<f32>>()
+        }));
+        Room { microphones, clean, rate_hz: self.rate_hz }
     }
+}
+
+/// What microphones record of one voice.
+pub struct Room {
+    /// The reference first.
+    pub microphones: Vec<Vec<f32>>,
+    /// What the reference would record without its noise.
+    pub clean: Vec<f64>,
+    rate_hz: f64,
+}
+
+impl Room {
+    /// Voice over everything else in `sound`, which is `late` frames behind the reference, in `part` of the reference, dB:
+    /// what of the sound is the clean voice, at the best gain, against the rest; both below 4 kHz, where the voice is.
+    pub fn snr_db(&self, sound: &[f32], late: usize, part: Range<usize>) -> f64 {
+        let sound: Vec<f64> = sound[part.start + late..part.end + late].iter().map(|x| f64::from(*x)).collect();
+        let [clean, sound] = [&self.clean[part], &sound].map(|x| low_pass(x, 4000.0 / self.rate_hz));
+        let dot = |f: fn(f64, f64) -> f64| clean.iter().zip(&sound).map(|(c, x)| f(*c, *x)).sum::<f64>();
+        let voice = dot(|c, x| c * x).powi(2) / dot(|c, _| c * c);
+        10.0 * (voice / (dot(|_, x| x * x) - voice)).log10()
+    }
+}
+
+/// Windowed sinc of 129 taps that passes what is below `corner` of the rate.
+fn low_pass(x: &[f64], corner: f64) -> Vec<f64> {
+    let tap = |n: i32| {
+        let n = f64::from(n);
+        let sinc = if n == 0.0 { 2.0 * corner } else { (TAU * corner * n).sin() / (PI * n) };
+        sinc * (0.5 + 0.5 * (PI * n / 65.0).cos())
+    };
+    let taps: Vec<f64> = (-64..=64).map(tap).collect();
+    x.windows(taps.len()).map(|x| x.iter().zip(&taps).map(|(x, t)| x * t).sum()).collect()
+}
+
+/// How loud `sound` is beside `wanted` where they differ, dB of the power of `wanted`.
+pub fn difference_db(sound: &[f32], wanted: &[f32]) -> f64 {
+    let power = |x: &mut dyn Iterator<Item = f64>| x.map(|x| x * x).sum::<f64>();
+    let difference = power(&mut sound.iter().zip(wanted).map(|(x, y)| f64::from(*x) - f64::from(*y)));
+    10.0 * (difference / power(&mut wanted.iter().map(|x| f64::from(*x)))).max(1e-30).log10()
+}
+
+/// Controls with a total of frames taken out of B.
+pub fn trimmed(controls: Controls, frames: i32) -> Controls {
+    let mut controls = controls;
+    controls.lag_trim_frames[0] = frames;
+    controls
 }
 
 /// A stream between its frames: Hann-windowed sinc of 64 taps.
@@ -100,11 +158,29 @@ pub fn sample_at(x: &[f64], place: f64) -> f64 {
 }
 
 /// Runs an engine over both, in blocks; `each` sees it after every block, with the frames done.
-pub fn run(engine: &mut Engine, a: &[f32], b: &[f32], block: usize, mut each: impl FnMut(&Engine, usize)) -> Vec<f32> {
-    let mut out = vec![0.0; a.len()];
-    for ((a, b), (k, o)) in a.chunks(block).zip(b.chunks(block)).zip(out.chunks_mut(block).enumerate()) {
-        engine.process(a, b, o);
-        each(engine, k * block + a.len());
+pub fn run(engine: &mut Engine, a: &[f32], b: &[f32], block: usize, each: impl FnMut(&Engine, usize)) -> Vec<f32> {
+    run_all(engine, &[a, b], &[block], each)
+}
+
+/// Runs an engine over all microphones, in blocks of the given sizes, again and again.
+pub fn run_all(
+    engine: &mut Engine,
+    microphones: &[&[f32]],
+    blocks: &[usize],
+    mut each: impl FnMut(&Engine, usize),
+) -> Vec<f32> {
+    let frames = microphones[0].len();
+    let mut out = vec![0.0; frames];
+    let mut at = 0;
+    for block in blocks.iter().cycle() {
+        let end = (at + block).min(frames);
+        let pieces: Vec<&[f32]> = microphones.iter().map(|m| &m[at..end]).collect();
+        engine.process(&pieces, &mut out[at..end]);
+        each(engine, end);
+        at = end;
+        if at == frames {
+            break;
+        }
     }
     out
 }
@@ -112,10 +188,10 @@ pub fn run(engine: &mut Engine, a: &[f32], b: &[f32], block: usize, mut each: im
 /// Lag errors (us) of the sound put out while locked, every 10 ms from `from_s` on; and when the lock came, s.
 pub fn follow(scene: &Scene, controls: &Controls, from_s: f64) -> (Vec<f64>, Option<f64>) {
     let (a, b) = scene.record();
-    let mut engine = Engine::new(scene.rate_hz, controls).expect("the rate is in range");
+    let mut engine = Engine::new(scene.rate_hz, 2, controls).expect("the rate is in range");
     let (mut errors_us, mut locked_s) = (Vec::new(), None);
     run(&mut engine, &a, &b, (scene.rate_hz / 100.0) as usize, |e, done| {
-        let (s, t_s) = (e.status(), done as f64 / scene.rate_hz);
+        let (s, t_s) = (e.status(1), done as f64 / scene.rate_hz);
         if s.state == State::Searching {
             return;
         }
