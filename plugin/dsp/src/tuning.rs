@@ -78,7 +78,7 @@ pub struct Selection {
 /// The numbers in use.
 pub const COMBINING: Combining = Combining {
     frame_s: 0.032,
-    dereverberation: Dereverberation { taps: 6, forgetting: 0.997, floor: 0.01, loading: 1e-3, prior_frames: 1.0 },
+    dereverberation: Dereverberation { taps: 6, forgetting: 0.997, floor: 0.01, loading: 1e-3, prior_frames: 4.0 },
     mask: Mask {
         mean_s: 2.0,
         power_s: 0.010,

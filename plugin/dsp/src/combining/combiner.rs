@@ -32,6 +32,9 @@ const HOP_MULTIPLE: usize = 16;
 /// Above this nothing is dereverberated, Hz: little of a voice is there, and it costs as much as below.
 const DEREVERBERATED_HZ: f64 = 8000.0;
 
+/// Below this is most of a voice, Hz.
+const VOICE_HZ: f64 = 6000.0;
+
 /// What the combiner is to do with the frames of a call.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Feed {
@@ -89,6 +92,7 @@ impl Combiner {
         let hop_s = hop as f64 / rate_hz;
         let spectra = || vec![vec![Complex::ZERO; groups]; microphones];
         let top = (DEREVERBERATED_HZ / rate_hz * len as f64) as usize + 1;
+        let voice = (VOICE_HZ / rate_hz * len as f64) as usize;
         let dereverberation = Dereverberation::new(&tuning.dereverberation, microphones, bins.min(top));
         Self {
             microphones,
@@ -110,7 +114,7 @@ impl Combiner {
             merged: vec![Complex::ZERO; groups],
             dereverberated_groups: dereverberation.groups(),
             dereverberation,
-            mask: Mask::new(&tuning.mask, microphones, groups, hop_s),
+            mask: Mask::new(&tuning.mask, microphones, groups, (voice / LANES).min(groups), hop_s),
             filter: SpatialFilter::new(&tuning.filter, microphones, groups),
             selection: Selection::new(tuning, microphones, groups, hop_s, rate_hz / len as f64),
             condition: Condition::new(microphones, rate_hz, hop_s),
@@ -192,6 +196,8 @@ impl Combiner {
             *tail = frame * w * scale;
         }
         self.mask.begin();
+        // In a pause nothing is learnt of the talker, and nothing is forgotten: an hour later he is where he was.
+        self.fade[0] = self.fade[1] * self.mask.activity();
     }
 
     fn dereverberate(&mut self) {
@@ -235,8 +241,10 @@ impl Combiner {
                 x[m] = self.x[m][group];
                 p[m] = self.predicted[m][group];
             }
-            self.dereverberation.learn(group, &x[..n], &p[..n]);
-            self.dereverberation.solve(group);
+            if self.fade[0] > 0.0 {
+                self.dereverberation.learn(group, &x[..n], &p[..n]);
+                self.dereverberation.solve(group);
+            }
         }
         let mut x = [Complex::ZERO; MAX_MICROPHONES];
         let mut powers = [Real::ZERO; MAX_MICROPHONES];
@@ -261,7 +269,7 @@ impl Combiner {
             self.dereverberation.keep(&self.x, power, &aligned[..self.microphones]);
         }
         if self.learning {
-            self.selection.finish();
+            self.selection.finish(self.mask.activity());
         }
     }
 

@@ -14,6 +14,7 @@
 //! beta = <p^H x> / <|p|^2>, weighted by 1/lambda, is the share of the prediction p that is really there. In a dry room
 //! p is chance, beta is near nothing and the stage steps aside.
 
+use crate::combining::spatial_filter::MAX_MICROPHONES;
 use crate::primitives::lanes::{Complex, Real, cholesky, groups};
 use crate::tuning::Dereverberation as Tuning;
 
@@ -45,8 +46,8 @@ pub struct Dereverberation {
     /// <p^H x> and <|p|^2>, weighted, by group.
     agreement: Vec<Real>,
     predicted: Vec<Real>,
-    /// Frames summed up, with forgetting.
-    frames: f32,
+    /// Frames summed up, with forgetting, of each microphone.
+    frames: [f32; MAX_MICROPHONES],
     turn: usize,
 }
 
@@ -70,7 +71,7 @@ impl Dereverberation {
             level: 0.0,
             agreement: vec![Real::ZERO; groups],
             predicted: vec![Real::ZERO; groups],
-            frames: 0.0,
+            frames: [0.0; MAX_MICROPHONES],
             turn: 0,
         }
     }
@@ -165,8 +166,8 @@ impl Dereverberation {
         let mut m = [Complex::ZERO; cholesky::elements(MAX_ORDER)];
         let m = &mut m[..triangle];
         m.copy_from_slice(&self.covariance[group * triangle..][..triangle]);
-        let load = 1.0 + self.tuning.loading + self.tuning.prior_frames / self.frames.max(1.0);
         for i in 0..order {
+            let load = 1.0 + self.tuning.loading + self.tuning.prior_frames / self.frames[i % n].max(1.0);
             let diagonal = &mut m[cholesky::at(i, i)];
             *diagonal = Complex::real(diagonal.re * load + 1e-9);
         }
@@ -193,9 +194,11 @@ impl Dereverberation {
             // What is not aligned may hold the reference's future: it would predict the direct sound.
             if *aligned { past.copy_from_slice(&x[..self.groups]) } else { past.fill(Complex::ZERO) }
         }
-        let share = if self.frames < 1.0 { 1.0 } else { (1.0 - self.tuning.forgetting).max(1.0 / (self.frames + 1.0)) };
+        let share = (1.0 - self.tuning.forgetting).max(1.0 / (self.frames[0] + 1.0));
         self.level += share * (power - self.level);
-        self.frames = self.frames * self.tuning.forgetting + 1.0;
+        for (frames, aligned) in self.frames.iter_mut().zip(aligned) {
+            *frames = *frames * self.tuning.forgetting + if *aligned { 1.0 } else { 0.0 };
+        }
         self.turn = (self.turn + 1) % SOLVE_EVERY;
     }
 
@@ -245,6 +248,7 @@ impl Dereverberation {
             let at = (slot * n + microphone) * self.groups;
             self.past[at..at + self.groups].fill(Complex::ZERO);
         }
+        self.frames[microphone] = 0.0;
         let of_it = |e: usize| e % n == microphone;
         for matrix in self.covariance.chunks_exact_mut(cholesky::elements(order)) {
             for i in 0..order {
@@ -269,6 +273,6 @@ impl Dereverberation {
         }
         self.agreement.fill(Real::ZERO);
         self.predicted.fill(Real::ZERO);
-        (self.frames, self.level) = (0.0, 0.0);
+        (self.frames, self.level) = ([0.0; MAX_MICROPHONES], 0.0);
     }
 }

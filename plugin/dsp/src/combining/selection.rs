@@ -20,7 +20,7 @@ const VOICE_BANDS: std::ops::Range<usize> = 0..5;
 const FAR_BEHIND: f32 = 0.38;
 const NO_LONGER_BEHIND: f32 = 0.28;
 /// Contrast by which another microphone has to be ahead to become the reference, nepers.
-const REFERENCE_AHEAD: f32 = 0.05;
+const REFERENCE_AHEAD: f32 = 0.1;
 /// How much more the noise of a microphone counts that must not be heard.
 const EXCLUDED: f32 = 1e4;
 
@@ -172,18 +172,18 @@ impl Selection {
         }
     }
 
-    /// All groups of a frame have spoken.
-    pub fn finish(&mut self) {
+    /// All groups of a frame have spoken, which held speech with this certainty.
+    pub fn finish(&mut self, activity: f32) {
         let voice: f32 = self.groups_in[VOICE_BANDS].iter().sum();
         for i in 0..self.microphones {
             let frame = std::mem::take(&mut self.frame[i]);
             let standing = &mut self.standing[i];
             for band in 0..BANDS {
                 let contrast = frame.contrast[band] / (self.groups_in[band] * LANES as f32).max(1.0);
-                standing.contrast[band] += self.keep_contrast * (contrast - standing.contrast[band]);
+                standing.contrast[band] += self.keep_contrast * activity * (contrast - standing.contrast[band]);
             }
             let share = frame.share / (voice * LANES as f32).max(1.0);
-            standing.share += self.keep_share * (share - standing.share);
+            standing.share += self.keep_share * activity * (share - standing.share);
         }
         let quality = |i: usize| {
             let contrast = &self.standing[i].contrast[VOICE_BANDS];
