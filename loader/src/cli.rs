@@ -179,7 +179,10 @@ impl ServerArgs {
 /// All settings of the commands that merge microphones.
 #[derive(Args, Clone, Debug, Default)]
 pub struct SettingsArgs {
-    /// A microphone; repeat it: the first is the reference (see `driftmerge list`)
+    /// The microphones, in place of --mic
+    #[arg(value_name = "MIC", conflicts_with = "mics")]
+    pub names: Vec<String>,
+    /// A microphone; repeat it: the first is the reference (see `driftmerge list`); NAME:left, NAME:2 is one channel of it
     #[arg(long = "mic", value_name = "NAME")]
     pub mics: Vec<String>,
     /// How microphones reach the plugin: direct, loopback or pipewire
@@ -200,10 +203,10 @@ pub struct SettingsArgs {
     /// Frames buffered for playback
     #[arg(long, value_name = "FRAMES")]
     pub play_buffer: Option<String>,
-    /// Take out of the microphones what is played into NAME_far and goes on to these sinks (`null`: heard elsewhere)
+    /// Cancel from the microphones what is played into NAME_far and goes on to these sinks (`null`: heard elsewhere)
     #[arg(long, value_name = "SINKS|null")]
     pub echo_sink: Option<String>,
-    /// Take it out of these microphones only, counted from 1: 1,3
+    /// Cancel it from these microphones only, counted from 1: 1,3
     #[arg(long, value_name = "NUMBERS")]
     pub echo_mics: Option<String>,
     /// Arguments of the echo canceller, in place of those that suit the server
@@ -231,7 +234,8 @@ pub struct SettingsArgs {
 
 impl SettingsArgs {
     fn config(&self) -> Result<Config, Failure> {
-        let mics = (!self.mics.is_empty()).then(|| Raw::List(self.mics.clone()));
+        let mics = [&self.mics, &self.names].into_iter().find(|names| !names.is_empty());
+        let mics = mics.map(|names| Raw::List(names.clone()));
         let own = [
             ("microphones", mics),
             text("route", self.route.as_ref()),

@@ -95,6 +95,9 @@ const USUAL_MAX_SIZE_FRAMES: u32 = 65_536;
 /// The smallest chunk, frames; smaller ones starved the original, and scripts rely on the refusal.
 const LEAST_CHUNK_FRAMES: u32 = 512;
 
+/// No settings file is larger, bytes.
+const LARGEST_FILE: u64 = 1 << 20;
+
 /// The settings that a running service can change.
 pub const CHANGEABLE: [&str; 6] = ["latency", "lag_limit", "threshold", "half_life", "mode", "post_filter"];
 
@@ -400,7 +403,7 @@ fn split_names(text: &str) -> Vec<String> {
 /// A file that exists but cannot be read, or a value that cannot be used.
 pub fn load(flags: Layer) -> Result<Config, ConfigError> {
     let mut layers = vec![flags, environment_layer(|name| std::env::var_os(name))?];
-    let read = |path: &PathBuf| match std::fs::read_to_string(path) {
+    let read = |path: &PathBuf| match crate::files::read_text(path, LARGEST_FILE) {
         Ok(text) => Ok(Some(text)),
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(None),
         Err(e) => Err(ConfigError(format!("settings file {} cannot be read: {e}", path.display()))),

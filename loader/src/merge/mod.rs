@@ -10,6 +10,7 @@
 //! - otherwise a first pass finds lag and drift shortly after the first lock; B is shifted by that lag, carried back
 //!   to the file's start, and the second pass knows it all from there, with the largest delay as look-ahead.
 
+mod destination;
 pub mod link;
 mod output;
 pub mod recording;
@@ -18,8 +19,10 @@ pub mod trace;
 use crate::cli::MergeArgs;
 use crate::config::{Config, Latency};
 use crate::exit::Failure;
-use crate::supervise::service::stop_on_signals;
+use crate::say;
+use crate::supervise::ending::stop_on_signals;
 use anyhow::anyhow;
+use destination::Destination;
 use driftmerge_dsp::params::delay_for_lag_ms;
 use driftmerge_dsp::{Controls, Snapshot, State};
 use indicatif::{ProgressBar, ProgressStyle};
@@ -48,14 +51,28 @@ const REPORT_FRAMES: u64 = 1 << 15;
 /// Files that cannot be read, merged or written; a signal.
 pub fn merge(config: &Config, args: &MergeArgs) -> Result<(), Failure> {
     let recording = Recording::open(&args.inputs)?;
-    for path in [Some(&args.output), args.trace.as_ref()].into_iter().flatten() {
-        if args.inputs.iter().any(|input| same_file(input, path)) {
-            return Err(Failure::Usage(format!("{} is to be read and written: choose another output", path.display())));
+    let sound = Destination::at(&args.output)?;
+    let notes = args.trace.as_ref().map(|path| Destination::at(path).map(|place| (path, place))).transpose()?;
+    for place in [Some(&sound), notes.as_ref().map(|(_, place)| place)].into_iter().flatten() {
+        if let Some(input) = args.inputs.iter().find(|input| place.is(input)) {
+            return Err(Failure::Usage(format!(
+                "{} is to be read and written: choose another output",
+                input.display()
+            )));
         }
     }
+    if let Some((path, notes)) = &notes
+        && notes.same(&sound)
+    {
+        return Err(Failure::Usage(format!(
+            "{} is to hold the sound (--output) and the trace (--trace): choose another file for one of them",
+            path.display()
+        )));
+    }
     let job = Job { recording, bad: Rc::default(), stop: stop_on_signals()?, progress: progress_bar() };
-    let mut output = Output::create(&args.output, job.recording.rate_hz, job.recording.frames, args.format)?;
-    let trace = args.trace.as_ref().map(|path| Trace::create(path, job.recording.rate_hz)).transpose()?;
+    let (rate_hz, frames) = (job.recording.rate_hz, job.recording.frames);
+    let mut output = Output::create(&args.output, &sound, rate_hz, frames, args.format, &job.stop)?;
+    let trace = notes.map(|(path, notes)| Trace::create(path, &notes, rate_hz, &job.stop)).transpose()?;
 
     let mut starts = Vec::new();
     while starts.len() + 1 < job.recording.channels.len() {
@@ -98,8 +115,9 @@ pub fn merge(config: &Config, args: &MergeArgs) -> Result<(), Failure> {
     if job.bad.get() > 0 {
         tracing::warn!("{} samples were not numbers (NaN or infinite) and were taken as silence", job.bad.get());
     }
-    job.summarise(&mut chain, &starts, &args.output);
-    Ok(())
+    let summary = job.summarise(&mut chain, &starts, &args.output);
+    // Where the sound is on standard output, words would be heard.
+    if sound.is_stdout() { Ok(say::to_stderr(summary)) } else { say::text(&summary) }
 }
 
 /// The controls of a link that is not the last.
@@ -219,15 +237,16 @@ impl Job {
         Ok(())
     }
 
-    fn summarise(&self, chain: &mut Stream, starts: &[Start], output: &Path) {
+    fn summarise(&self, chain: &mut Stream, starts: &[Start], output: &Path) -> String {
+        use std::fmt::Write as _;
         let (frames, rate) = (self.recording.frames as f64, f64::from(self.recording.rate_hz));
-        println!("{}: {:.1} s at {rate} Hz", output.display(), frames / rate);
+        let mut text = format!("{}: {:.1} s at {rate} Hz\n", say::plain(&output.to_string_lossy()), frames / rate);
         let mut n = 1;
         chain.each_link(&mut |link| {
             n += 1;
             let Tally { locked_frames, last_locked, file_lag_ms, trims } = link.tally;
             let Some(status) = last_locked else {
-                println!("  microphone {n}: never locked, so the sound is that of the ones before it");
+                text += &format!("  microphone {n}: never locked, so the sound is that of the ones before it\n");
                 return;
             };
             let share = 100.0 * (locked_frames as f64 / frames).min(1.0);
@@ -236,26 +255,24 @@ impl Job {
             } else {
                 format!("latency {:.1} ms", link.latency_frames() as f64 * 1e3 / rate)
             };
-            println!(
+            writeln!(
+                text,
                 "  microphone {n}: lag {file_lag_ms:.3} ms, drift {:.2} ppm, confidence {:.2}, weight {:.2}{}, locked \
                  {share:.1} % of the time, {trims} frames trimmed, {latency}",
                 status.drift_ppm,
                 status.confidence,
                 status.weight,
                 if status.polarity < 0 { ", inverted" } else { "" },
-            );
+            )
+            .expect("a text takes all");
             if status.delay_too_small {
                 tracing::warn!(
                     "microphone {n} is {file_lag_ms:.0} ms late, more than --latency allows to align: give more, or `auto`"
                 );
             }
         });
+        text
     }
-}
-
-/// Whether both paths name one file that exists.
-fn same_file(a: &Path, b: &Path) -> bool {
-    matches!((a.canonicalize(), b.canonicalize()), (Ok(a), Ok(b)) if a == b)
 }
 
 /// Shown on a terminal only.

@@ -1,18 +1,18 @@
 //! The trace: what was known about the sound being put out, a line per 10 ms from the first lock on.
 
+use super::destination::{Destination, Writing};
 use anyhow::Context as _;
 use driftmerge_dsp::{State, Status};
-use std::fs::File;
-use std::io::{BufWriter, Write as _};
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
-use tempfile::NamedTempFile;
+use std::sync::atomic::AtomicBool;
 
 /// Lines per second.
 const LINES_PER_S: u64 = 100;
 
-/// A trace being written; the file appears under its name when it is finished.
+/// A trace being written; a file appears under its name when it is finished.
 pub struct Trace {
-    file: BufWriter<NamedTempFile>,
+    writing: Writing,
     path: PathBuf,
     rate_hz: u32,
     next_line: u64,
@@ -20,14 +20,14 @@ pub struct Trace {
 }
 
 impl Trace {
-    /// Starts a trace for streams of `rate_hz`.
+    /// Starts a trace for streams of `rate_hz` at `destination`, which was named `path`.
     ///
     /// # Errors
-    /// The folder cannot be written to.
-    pub fn create(path: &Path, rate_hz: u32) -> anyhow::Result<Self> {
-        let mut file = BufWriter::new(temporary_beside(path)?);
-        writeln!(file, "# seconds,lag_s,drift_ppm,confidence,weight,state,latency_s")?;
-        Ok(Self { file, path: path.to_owned(), rate_hz, next_line: 0, locked: false })
+    /// It cannot be written to.
+    pub fn create(path: &Path, destination: &Destination, rate_hz: u32, stop: &AtomicBool) -> anyhow::Result<Self> {
+        let mut writing = destination.begin(stop)?;
+        writeln!(writing, "# seconds,lag_s,drift_ppm,confidence,weight,state,latency_s")?;
+        Ok(Self { writing, path: path.to_owned(), rate_hz, next_line: 0, locked: false })
     }
 
     /// Takes what was said about the frame at `place` of the reference; `lag_ms` was applied to it.
@@ -43,7 +43,7 @@ impl Trace {
         self.next_line = line + 1;
         let rate = f64::from(self.rate_hz);
         writeln!(
-            self.file,
+            self.writing,
             "{:.6},{:.9},{:.4},{:.4},{:.4},{},{:.6}",
             place as f64 / rate,
             lag_ms * 1e-3,
@@ -56,27 +56,12 @@ impl Trace {
         .with_context(|| format!("trace {} cannot be written", self.path.display()))
     }
 
-    /// Gives the file its name.
+    /// Completes the trace: a file gets its name.
     ///
     /// # Errors
     /// The disk is full or gone.
     pub fn finish(self) -> anyhow::Result<()> {
-        let file = self.file.into_inner().map_err(std::io::IntoInnerError::into_error);
-        let context = || format!("trace {} cannot be written", self.path.display());
-        file.with_context(context)?.persist(&self.path).map(|_: File| ()).with_context(context)
+        let path = self.path;
+        self.writing.finish().with_context(|| format!("trace {} cannot be written", path.display()))
     }
-}
-
-/// A new file beside `path`, which takes its place by renaming; with the rights a new file usually gets.
-///
-/// # Errors
-/// The folder does not exist or cannot be written to.
-pub fn temporary_beside(path: &Path) -> anyhow::Result<NamedTempFile> {
-    use std::os::unix::fs::PermissionsExt as _;
-    let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    tempfile::Builder::new()
-        .prefix(".driftmerge-")
-        .permissions(std::fs::Permissions::from_mode(0o666))
-        .tempfile_in(folder)
-        .with_context(|| format!("{} cannot be written: no file can be made in {}", path.display(), folder.display()))
 }
