@@ -34,8 +34,17 @@ pub fn module(name: &str, pipe: &Path, rate_hz: u32) -> String {
 pub struct Microphone {
     stop: Arc<AtomicBool>,
     stalled: Arc<AtomicBool>,
+    faults: Arc<Faults>,
     frames: Arc<AtomicU64>,
     thread: Option<JoinHandle<()>>,
+}
+
+/// What a bad device does.
+struct Faults {
+    /// Thousandths of the frames that are handed over; more than 1000: some several times.
+    share: AtomicU64,
+    /// Nothing is handed over until this is unset, and then all that was taken meanwhile at once.
+    held_back: AtomicBool,
 }
 
 impl Microphone {
@@ -55,25 +64,51 @@ impl Microphone {
         let stop = Arc::new(AtomicBool::new(false));
         let stalled = Arc::new(AtomicBool::new(false));
         let frames = Arc::new(AtomicU64::new(0));
-        let shared = (Arc::clone(&stop), Arc::clone(&stalled), Arc::clone(&frames));
+        let faults = Arc::new(Faults { share: AtomicU64::new(1000), held_back: AtomicBool::new(false) });
+        let shared = (Arc::clone(&stop), Arc::clone(&stalled), Arc::clone(&frames), Arc::clone(&faults));
         let frames_per_s = rate_hz * (1.0 + clock_ppm * 1e-6);
         let thread = std::thread::spawn(move || {
-            let (stop, stalled, frames) = shared;
+            let (stop, stalled, frames, faults) = shared;
+            let (mut owed, mut was_held_back) = (0, false);
             let mut done = 0;
             let mut bytes = Vec::with_capacity(2 * CHUNK_FRAMES);
             while !stop.load(Ordering::Relaxed) {
                 let due = (begin.elapsed().as_secs_f64() * frames_per_s) as u64;
+                if faults.held_back.load(Ordering::Relaxed) {
+                    was_held_back = true;
+                    std::thread::sleep(STEP);
+                    continue;
+                }
+                if std::mem::take(&mut was_held_back) {
+                    // All of it, as fast as it is taken.
+                    while done < due {
+                        let count = (due - done).min(CHUNK_FRAMES as u64);
+                        bytes.clear();
+                        bytes.extend((done..done + count).flat_map(|frame| sample(sound(frame)).to_le_bytes()));
+                        done += count;
+                        write_patiently(&mut file, &bytes);
+                    }
+                }
                 if stalled.load(Ordering::Relaxed) || due > done + (CATCH_UP_LIMIT_S * frames_per_s) as u64 {
                     done = due;
                 }
                 while done < due {
                     let count = (due - done).min(CHUNK_FRAMES as u64);
                     bytes.clear();
+                    let share = faults.share.load(Ordering::Relaxed);
                     for frame in done..done + count {
-                        let sample = (sound(frame) * 32_767.0).round().clamp(-32_768.0, 32_767.0) as i16;
-                        bytes.extend_from_slice(&sample.to_le_bytes());
+                        let sample = sample(sound(frame));
+                        owed += share;
+                        while owed >= 1000 {
+                            owed -= 1000;
+                            bytes.extend_from_slice(&sample.to_le_bytes());
+                        }
                     }
                     done += count;
+                    if share > 1000 {
+                        bytes.chunks(2 * CHUNK_FRAMES).for_each(|bytes| write_patiently(&mut file, bytes));
+                        continue;
+                    }
                     // Whole or not at all: the pipe takes up to 4096 bytes in one piece. Full: nobody listens.
                     let _ = file.write(&bytes);
                 }
@@ -81,7 +116,7 @@ impl Microphone {
                 std::thread::sleep(STEP);
             }
         });
-        Ok(Self { stop, stalled, frames, thread: Some(thread) })
+        Ok(Self { stop, stalled, faults, frames, thread: Some(thread) })
     }
 
     /// Frames taken so far.
@@ -92,6 +127,30 @@ impl Microphone {
     /// Makes the microphone hand over nothing (true), as a bad cable does, or go on (false).
     pub fn stall(&self, stalled: bool) {
         self.stalled.store(stalled, Ordering::Relaxed);
+    }
+
+    /// Makes the microphone hand over this share of its frames: less than 1 and it starves, more and it floods.
+    pub fn deliver(&self, share: f64) {
+        self.faults.share.store((share * 1e3).round() as u64, Ordering::Relaxed);
+    }
+
+    /// Makes the microphone hand over nothing (true), and then all that it has taken meanwhile at once.
+    pub fn hold_back(&self, held_back: bool) {
+        self.faults.held_back.store(held_back, Ordering::Relaxed);
+    }
+}
+
+fn sample(x: f32) -> i16 {
+    (x * 32_767.0).round().clamp(-32_768.0, 32_767.0) as i16
+}
+
+/// Writes all of `bytes`, waiting for room in the pipe for some milliseconds.
+fn write_patiently(file: &mut File, bytes: &[u8]) {
+    for _ in 0..50 {
+        if file.write(bytes).is_ok() {
+            return;
+        }
+        std::thread::sleep(Duration::from_micros(200));
     }
 }
 
