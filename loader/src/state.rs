@@ -43,6 +43,9 @@ pub enum StateError {
     /// It is a pipe, a device or a folder.
     #[error("it is damaged: {0}")]
     NoFile(io::Error),
+    /// Nobody said where.
+    #[error("there is no folder for it, since neither HOME nor XDG_STATE_HOME is set; name one by --state-dir")]
+    NoFolder,
     /// Another version of the program wrote it.
     #[error("it has version {0}, this program reads version {VERSION}")]
     Version(u32),
@@ -89,8 +92,11 @@ impl Key {
 }
 
 /// What is known about the microphones of `key`, one entry for each after the reference. A file that cannot be used is
-/// reported and counts as none.
+/// reported and counts as none; no folder has none.
 pub fn load(folder: &Path, key: &Key) -> Vec<Option<Snapshot>> {
+    if folder.as_os_str().is_empty() {
+        return vec![None; key.microphones.len().saturating_sub(1)];
+    }
     let path = key.path(folder);
     match read(&path, key, SystemTime::now()) {
         Ok(Some(snapshots)) => snapshots,

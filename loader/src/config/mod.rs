@@ -85,7 +85,7 @@ pub struct Config {
     pub server: Option<String>,
     /// The LV2 bundle's folder; None: searched in the usual places.
     pub bundle: Option<PathBuf>,
-    /// Where learnt lags are kept.
+    /// Where learnt lags are kept; empty: nowhere, for there is no home.
     pub state_dir: PathBuf,
     origins: BTreeMap<&'static str, Origin>,
 }
@@ -420,7 +420,8 @@ pub fn load(flags: Layer) -> Result<Config, ConfigError> {
     }
     let mut config = resolve(&layers)?;
     if !config.origins.contains_key("state_dir") {
-        config.state_dir = xdg("XDG_STATE_HOME", ".local/state").unwrap_or_default().join("driftmerge");
+        let folder = xdg("XDG_STATE_HOME", ".local/state").map(|folder| folder.join("driftmerge"));
+        config.state_dir = folder.unwrap_or_default();
     }
     Ok(config)
 }

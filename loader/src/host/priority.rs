@@ -1,7 +1,7 @@
 //! Real-time priority for the thread that merges, where the system grants it.
 
 use thread_priority::{
-    RealtimeThreadSchedulePolicy, ThreadPriority, ThreadPriorityValue, ThreadSchedulePolicy,
+    Error, RealtimeThreadSchedulePolicy, ThreadPriority, ThreadPriorityValue, ThreadSchedulePolicy,
     set_thread_priority_and_policy, thread_native_id,
 };
 
@@ -17,12 +17,15 @@ pub(super) fn raise() {
     }
 }
 
-fn try_raise() -> Result<(), thread_priority::Error> {
-    let priority = ThreadPriority::Crossplatform(
-        ThreadPriorityValue::try_from(PRIORITY).map_err(|_| thread_priority::Error::PriorityNotInRange(1..=99))?,
-    );
+fn try_raise() -> Result<(), String> {
+    let priority = ThreadPriorityValue::try_from(PRIORITY)?;
     let policy = ThreadSchedulePolicy::Realtime(RealtimeThreadSchedulePolicy::Fifo);
-    set_thread_priority_and_policy(thread_native_id(), priority, policy)
+    set_thread_priority_and_policy(thread_native_id(), ThreadPriority::Crossplatform(priority), policy).map_err(|why| {
+        match why {
+            Error::OS(code) => std::io::Error::from_raw_os_error(code).to_string(),
+            other => format!("{other:?}"),
+        }
+    })
 }
 
 /// Whether a thread of this program may have real-time priority; tried on one of its own.
@@ -30,6 +33,6 @@ fn try_raise() -> Result<(), thread_priority::Error> {
 /// # Errors
 /// It may not; why.
 pub fn available() -> Result<(), String> {
-    let tried = std::thread::spawn(|| try_raise().map_err(|why| format!("{why:?}"))).join();
+    let tried = std::thread::spawn(try_raise).join();
     tried.unwrap_or_else(|_| Err("the attempt failed".into()))
 }

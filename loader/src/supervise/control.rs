@@ -142,7 +142,8 @@ pub(super) fn claim(name: &str) -> Result<Option<Control>, Failure> {
         Err(ClaimError::Taken { process }) => Err(Blocked::Running { graph: name.to_owned(), process }.into()),
         Err(ClaimError::Io(why)) => {
             tracing::warn!(
-                "`driftmerge status` will not work, for there is no socket for it: {why}; XDG_RUNTIME_DIR names the folder"
+                "`driftmerge status` will not work, for there is no socket for it: {why}; name a folder of yours by \
+                 XDG_RUNTIME_DIR"
             );
             Ok(None)
         }

@@ -173,6 +173,10 @@ impl<'a> Front<'a> {
 impl Store {
     /// What an earlier run learnt, one entry for each microphone after A.
     pub fn learnt_before(&self) -> Vec<Option<Snapshot>> {
+        if self.nowhere() {
+            tracing::warn!("what is learnt is forgotten at the end: {}", StateError::NoFolder);
+            return vec![None; self.key.microphones.len().saturating_sub(1)];
+        }
         state::load(&self.folder, &self.key)
     }
 
@@ -184,6 +188,9 @@ impl Store {
         if snapshots.iter().all(Option::is_none) {
             return Ok(None);
         }
+        if self.nowhere() {
+            return Err(StateError::NoFolder);
+        }
         state::save(&self.folder, &self.key, snapshots).map(Some)
     }
 
@@ -191,13 +198,17 @@ impl Store {
     pub fn keep_or_tell(&self, snapshots: &[Option<Snapshot>]) {
         match self.keep(snapshots) {
             Ok(Some(path)) => tracing::debug!("what was learnt is kept in {}", path.display()),
-            Ok(None) => {}
+            Ok(None) | Err(StateError::NoFolder) => {}
             Err(why) => tracing::warn!("{}", self.not_kept(&why)),
         }
     }
 
+    fn nowhere(&self) -> bool {
+        self.folder.as_os_str().is_empty()
+    }
+
     fn not_kept(&self, why: &StateError) -> String {
-        let folder = self.folder.display();
-        format!("what was learnt cannot be kept in {folder}: {why}; the next start will search anew")
+        let folder = if self.nowhere() { String::new() } else { format!(" in {}", self.folder.display()) };
+        format!("what was learnt cannot be kept{folder}: {why}; the next start will search anew")
     }
 }

@@ -46,7 +46,8 @@ fn untrusted(folder: &Path) -> io::Error {
 /// It cannot be made, or is not to be trusted.
 pub(super) fn made() -> io::Result<PathBuf> {
     let folder = place();
-    fs::DirBuilder::new().recursive(true).mode(0o700).create(&folder)?;
+    let named = |why: io::Error| io::Error::new(why.kind(), format!("{} cannot be made: {why}", folder.display()));
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(&folder).map_err(named)?;
     let found = fs::symlink_metadata(&folder)?;
     let ours = found.uid() == rustix::process::geteuid().as_raw() && found.mode() & 0o077 == 0;
     if found.is_dir() && ours { Ok(folder) } else { Err(untrusted(&folder)) }
