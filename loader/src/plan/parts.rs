@@ -112,6 +112,12 @@ impl Mic {
         Self { label: source.into(), source: source.into(), server: None, channel: None, echo: false, there: true }
     }
 
+    /// Whether both are the same microphone, however they are called.
+    pub fn is(&self, other: &Self) -> bool {
+        let channel = |mic: &Self| mic.channel.as_ref().map(|channel| channel.index);
+        (&self.server, &self.source, channel(self)) == (&other.server, &other.source, channel(other))
+    }
+
     /// The same, called after its channel as well.
     #[must_use]
     pub fn labelled(mut self) -> Self {

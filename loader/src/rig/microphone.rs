@@ -23,8 +23,13 @@ const CATCH_UP_LIMIT_S: f64 = 0.5;
 
 /// The module line that makes the source `name`, whose sound comes through the pipe at `pipe`.
 pub fn module(name: &str, pipe: &Path, rate_hz: u32) -> String {
+    wide_module(name, pipe, rate_hz, 1)
+}
+
+/// The same with several channels.
+pub fn wide_module(name: &str, pipe: &Path, rate_hz: u32, channels: usize) -> String {
     format!(
-        "module-pipe-source source_name={name} file={} format=s16le rate={rate_hz} channels=1 \
+        "module-pipe-source source_name={name} file={} format=s16le rate={rate_hz} channels={channels} \
          source_properties=device.description={name}",
         pipe.display()
     )
@@ -58,8 +63,25 @@ impl Microphone {
         rate_hz: f64,
         clock_ppm: f64,
         begin: Instant,
+        sound: impl FnMut(u64) -> f32 + Send + 'static,
+    ) -> io::Result<Self> {
+        Self::start_wide(pipe, rate_hz, clock_ppm, begin, &[1.0], sound)
+    }
+
+    /// The same with a channel for each of `gains`.
+    ///
+    /// # Errors
+    /// The pipe cannot be opened.
+    pub fn start_wide(
+        pipe: &Path,
+        rate_hz: f64,
+        clock_ppm: f64,
+        begin: Instant,
+        gains: &[f32],
         mut sound: impl FnMut(u64) -> f32 + Send + 'static,
     ) -> io::Result<Self> {
+        let gains = gains.to_vec();
+        let chunk_frames = (CHUNK_FRAMES / gains.len()) as u64;
         let mut file = open(pipe)?;
         let stop = Arc::new(AtomicBool::new(false));
         let stalled = Arc::new(AtomicBool::new(false));
@@ -70,6 +92,12 @@ impl Microphone {
         let thread = std::thread::spawn(move || {
             let (stop, stalled, frames, faults) = shared;
             let (mut owed, mut was_held_back) = (0, false);
+            let mut put = |bytes: &mut Vec<u8>, frame: u64, times: u64| {
+                let x = sound(frame);
+                for _ in 0..times {
+                    bytes.extend(gains.iter().flat_map(|gain| sample(gain * x).to_le_bytes()));
+                }
+            };
             let mut done = 0;
             let mut bytes = Vec::with_capacity(2 * CHUNK_FRAMES);
             while !stop.load(Ordering::Relaxed) {
@@ -82,9 +110,9 @@ impl Microphone {
                 if std::mem::take(&mut was_held_back) {
                     // All of it, as fast as it is taken.
                     while done < due {
-                        let count = (due - done).min(CHUNK_FRAMES as u64);
+                        let count = (due - done).min(chunk_frames);
                         bytes.clear();
-                        bytes.extend((done..done + count).flat_map(|frame| sample(sound(frame)).to_le_bytes()));
+                        (done..done + count).for_each(|frame| put(&mut bytes, frame, 1));
                         done += count;
                         write_patiently(&mut file, &bytes);
                     }
@@ -93,16 +121,13 @@ impl Microphone {
                     done = due;
                 }
                 while done < due {
-                    let count = (due - done).min(CHUNK_FRAMES as u64);
+                    let count = (due - done).min(chunk_frames);
                     bytes.clear();
                     let share = faults.share.load(Ordering::Relaxed);
                     for frame in done..done + count {
-                        let sample = sample(sound(frame));
                         owed += share;
-                        while owed >= 1000 {
-                            owed -= 1000;
-                            bytes.extend_from_slice(&sample.to_le_bytes());
-                        }
+                        put(&mut bytes, frame, owed / 1000);
+                        owed %= 1000;
                     }
                     done += count;
                     if share > 1000 {
