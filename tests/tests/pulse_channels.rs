@@ -33,8 +33,8 @@ fn aligned(rig: &Rig, limit_s: f64) -> (f64, String) {
 }
 
 #[test]
-fn a_microphone_with_opposite_polarities_a_dead_side_or_six_channels_is_merged() {
-    for gains in [&[1.0, -1.0][..], &[0.0, 1.0], &[1.0, 0.0], &[1.0, 0.3, -1.0, 0.5, -0.5, 0.0]] {
+fn a_microphone_with_opposite_polarities_a_dead_side_or_four_channels_is_merged() {
+    for gains in [&[1.0, -1.0][..], &[0.0, 1.0], &[1.0, 0.0], &[1.0, 0.3, -1.0, 0.5]] {
         let rig = rig(gains);
         let mut running = run(&rig, MICS[1], &[]);
         running.wait_for("locked", LOCK_LIMIT);
@@ -47,7 +47,9 @@ fn a_microphone_with_opposite_polarities_a_dead_side_or_six_channels_is_merged()
 #[test]
 fn a_channel_that_is_asked_for_is_used_on_every_route() {
     // The wrong one is silent.
-    for (name, gains) in [("mic_b:right", &[0.0, 1.0][..]), ("mic_b:left", &[1.0, 0.0]), ("mic_b:3", &[0.0, 0.0, 1.0])] {
+    for (name, gains) in
+        [("mic_b:right", &[0.0, 1.0][..]), ("mic_b:left", &[1.0, 0.0]), ("mic_b:3", &[0.0, 0.0, 1.0, 0.0])]
+    {
         for route in ["direct", "loopback"] {
             let rig = rig(gains);
             let before = rig.modules();
@@ -75,11 +77,14 @@ fn both_sides_of_a_device_may_be_two_microphones_and_a_channel_that_is_not_there
     running.wait_for("merging `mic_b:left`, `mic_b:right`", Duration::from_secs(5));
     running.wait_for("locked", LOCK_LIMIT);
     assert!(running.stop(Signal::TERM).success());
-    for (name, code, words) in [("mic_b:3", 4, "front-left, front-right"), ("mic_a:right", 4, "mono"), ("mic_x:left", 4, "mic_x")] {
+    for (name, code, words) in
+        [("mic_b:3", 4, "front-left, front-right"), ("mic_a:right", 4, "mono"), ("mic_x:left", 4, "mic_x")]
+    {
         let output = rig.run_to_end(&["run", "--mic", MICS[0], "--mic", name]);
         let said = String::from_utf8_lossy(&output.stderr).into_owned();
         assert!(output.status.code() == Some(code) && said.contains(words), "{name}: {said}");
     }
-    let same = rig.run_to_end(&["run", "--mic", "mic_b:left", "--mic", "mic_b:1"]);
+    // `plan` makes the same checks as `run`, and ends.
+    let same = rig.run_to_end(&["plan", "--for", "run", "--mic", "mic_b:left", "--mic", "mic_b:1"]);
     assert_eq!(same.status.code(), Some(2), "{}", String::from_utf8_lossy(&same.stderr));
 }

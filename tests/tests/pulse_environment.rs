@@ -48,7 +48,8 @@ fn said(output: &Output) -> String {
 #[test]
 fn of_ten_pairs_of_runs_that_start_at_the_same_moment_on_any_two_routes_one_stays() {
     let rig = rig();
-    for (round, routes) in [["direct", "direct"], ["direct", "loopback"], ["loopback", "loopback"]].iter().cycle().take(10).enumerate()
+    for (round, routes) in
+        [["direct", "direct"], ["direct", "loopback"], ["loopback", "loopback"]].iter().cycle().take(10).enumerate()
     {
         let mut runs: Vec<Child> = routes
             .iter()
@@ -124,7 +125,9 @@ fn a_runtime_folder_that_others_can_write_to_is_not_believed() {
 fn files_that_are_pipes_devices_or_too_large_are_refused_at_once() {
     let rig = rig();
     let folder = rig.server.folder();
-    for (file, kind) in [(".env", "fifo"), (".env", "zero"), ("driftmerge/config.toml", "fifo"), ("driftmerge/config.toml", "large")] {
+    for (file, kind) in
+        [(".env", "fifo"), (".env", "zero"), ("driftmerge/config.toml", "fifo"), ("driftmerge/config.toml", "large")]
+    {
         let path = folder.join(file);
         fs::create_dir_all(path.parent().expect("a folder")).expect("made");
         match kind {

@@ -53,7 +53,16 @@ fn a_part_of_the_graph_that_somebody_unloads_is_back_within_1_s_and_is_heard() {
         rig.pactl(&["set-default-source", MICS[1]]);
         let before = rig.modules();
         let mut running = rig.start_driftmerge(&[
-            "run", "--mic", MICS[0], "--mic", MICS[1], "--rate", "16000", "--route", route, "--default-source",
+            "run",
+            "--mic",
+            MICS[0],
+            "--mic",
+            MICS[1],
+            "--rate",
+            "16000",
+            "--route",
+            route,
+            "--default-source",
         ]);
         running.wait_for("locked", LOCK_LIMIT);
         let whole = rig.modules().len();
@@ -62,7 +71,9 @@ fn a_part_of_the_graph_that_somebody_unloads_is_back_within_1_s_and_is_heard() {
             let begin = Instant::now();
             rig.pactl(&["unload-module", &index.to_string()]);
             let limit = Duration::from_secs(if *name == "out" { 3 } else { 1 });
-            wait_until(&format!("{route}: `{name}` is back\n"), limit, || part(&rig, name).is_some_and(|now| now != index));
+            wait_until(&format!("{route}: `{name}` is back\n"), limit, || {
+                part(&rig, name).is_some_and(|now| now != index)
+            });
             println!("{route}: `{name}` is back after {:.2} s", begin.elapsed().as_secs_f64());
             wait_until("the graph is whole", SOON, || rig.modules().len() == whole);
             wait_until("it is the default again", SOON, || rig.pactl(&["get-default-source"]).trim() == "driftmerge");
@@ -77,7 +88,8 @@ fn a_part_of_the_graph_that_somebody_unloads_is_back_within_1_s_and_is_heard() {
 /// The index of the stream in `pactl list KIND` whose properties contain `word`.
 fn stream(rig: &Rig, kind: &str, word: &str) -> String {
     let listed = rig.pactl(&["list", kind]);
-    let block = listed.split("\n\n").find(|block| block.contains(word)).unwrap_or_else(|| panic!("no {word} in {listed}"));
+    let block =
+        listed.split("\n\n").find(|block| block.contains(word)).unwrap_or_else(|| panic!("no {word} in {listed}"));
     block.split('#').nth(1).expect("an index").split_whitespace().next().expect("an index").to_owned()
 }
 
@@ -118,8 +130,11 @@ fn a_mute_that_the_server_remembers_from_an_earlier_run_does_not_silence_the_nex
     let pid = format!("application.process.id = \"{}\"", running.id());
     // Without the service nobody undoes it; it is remembered by the names.
     let playing = stream(&rig, "sink-inputs", &pid);
-    rustix::process::kill_process(rustix::process::Pid::from_raw(running.id() as i32).expect("a process"), Signal::STOP)
-        .expect("it runs");
+    rustix::process::kill_process(
+        rustix::process::Pid::from_raw(running.id() as i32).expect("a process"),
+        Signal::STOP,
+    )
+    .expect("it runs");
     rig.pactl(&["set-sink-input-mute", &playing, "1"]);
     rig.pactl(&["set-sink-mute", "driftmerge_out", "1"]);
     running.stop(Signal::KILL);

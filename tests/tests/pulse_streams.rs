@@ -64,10 +64,23 @@ fn a_microphone_that_delivers_9_of_10_frames_or_half_of_them_leaves_the_other_wh
         for (share, rate) in [(0.9, "144"), (0.5, "8")] {
             rig.mics[bad].deliver(share);
             let begin = recorder.take(3.0);
-            wait_until("it is named", Duration::from_secs(3), || noted(&rig, &[MICS[bad], &format!("delivers {rate}")]));
+            wait_until("it is named", Duration::from_secs(3), || {
+                noted(&rig, &[MICS[bad], &format!("delivers {rate}")])
+            });
             let rest = recorder.take(6.0);
-            println!("{} x {share}: silence {:.3} s at first, {:.3} s later", MICS[bad], silence_s(&begin), silence_s(&rest));
-            assert!(silence_s(&begin) < 0.15, "{} x {share}: {:.3} s\n{}", MICS[bad], silence_s(&begin), running.said());
+            println!(
+                "{} x {share}: silence {:.3} s at first, {:.3} s later",
+                MICS[bad],
+                silence_s(&begin),
+                silence_s(&rest)
+            );
+            assert!(
+                silence_s(&begin) < 0.15,
+                "{} x {share}: {:.3} s\n{}",
+                MICS[bad],
+                silence_s(&begin),
+                running.said()
+            );
             assert_eq!(silence_s(&rest), 0.0, "{} x {share}\n{}", MICS[bad], running.said());
             let heard = windows(&rig, &rest);
             let score = |w: &Window| if good == 0 { w.a.score } else { w.b.score };
@@ -146,7 +159,12 @@ fn after_the_program_stood_still_for_2_or_10_s_latency_and_alignment_are_as_befo
         let mut after_s = f64::NAN;
         wait_until("the latency is as before", Duration::from_secs(4), || {
             after_s = latency_s(&rig);
-            println!("{:.1} s after {seconds} s: {:.0} ms, before {:.0} ms", begin.elapsed().as_secs_f64(), after_s * 1e3, before_s * 1e3);
+            println!(
+                "{:.1} s after {seconds} s: {:.0} ms, before {:.0} ms",
+                begin.elapsed().as_secs_f64(),
+                after_s * 1e3,
+                before_s * 1e3
+            );
             (after_s - before_s).abs() < 0.03
         });
         let windows = windows(&rig, &rig.record("driftmerge", RATE_HZ, 5.0));

@@ -223,9 +223,7 @@ fn find_mics(config: &Config, present: &Present) -> Result<Vec<Mic>, Failure> {
     let mut mics = Vec::new();
     for (i, name) in config.microphones.iter().enumerate() {
         let mut mic = find_mic(present, name)?;
-        if let Some(twin) = mics.iter().position(|other: &Mic| {
-            (&other.server, &other.source, &other.channel) == (&mic.server, &mic.source, &mic.channel)
-        }) {
+        if let Some(twin) = mics.iter().position(|other: &Mic| other.is(&mic)) {
             let (first, source) = (&config.microphones[twin], &mic.source);
             return Err(Failure::Usage(format!(
                 "`{first}` and `{name}` are the same microphone, {source}; they must differ"

@@ -316,10 +316,7 @@ impl<'a> Service<'a> {
                 mics[i].there = tunnels.get(i) == Some(&true);
                 continue;
             }
-            let others = |found: &Mic| {
-                let same = |mic: &Mic| mic.there && mic.source == found.source && mic.channel == found.channel;
-                mics.iter().enumerate().any(|(j, mic)| j != i && same(mic))
-            };
+            let others = |found: &Mic| mics.iter().enumerate().any(|(j, mic)| j != i && mic.there && mic.is(found));
             let found = find_mic(present, name).ok().filter(|mic| !others(mic));
             let mic = &mut mics[i];
             match found {
