@@ -27,6 +27,15 @@ pub fn text(text: &str) -> Result<(), Failure> {
     finish(out.write_all(text.as_bytes()).and_then(|()| out.flush()))
 }
 
+/// Prints lines on standard output.
+///
+/// # Errors
+/// As [`line`].
+pub fn lines(lines: impl IntoIterator<Item = impl fmt::Display>) -> Result<(), Failure> {
+    let mut out = io::stdout().lock();
+    finish(lines.into_iter().try_for_each(|line| writeln!(out, "{line}")).and_then(|()| out.flush()))
+}
+
 fn finish(written: io::Result<()>) -> Result<(), Failure> {
     match written {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {

@@ -23,7 +23,7 @@ use super::pace::{Move, Pace};
 use super::plugin::Hosted;
 use driftmerge_dsp::params::{CONTROLS, delay_for_lag_ms};
 use driftmerge_dsp::{Controls, Mode, Snapshot};
-use ringbuf::traits::{Consumer as _, Observer as _, Producer as _};
+use ringbuf::traits::{Consumer as _, Observer, Producer as _};
 use ringbuf::{HeapCons, HeapProd};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -402,7 +402,7 @@ impl Worker {
             *late -= input.skip(*late);
         }
         let mut some = false;
-        let most = self.inputs.iter().map(|input| input.occupied_len()).max().unwrap_or(0);
+        let most = self.inputs.iter().map(Observer::occupied_len).max().unwrap_or(0);
         let waited_enough = most >= BLOCK_FRAMES + self.late_limit_frames;
         for (i, input) in self.inputs.iter().enumerate() {
             let owed = if i == 0 { 0 } else { self.stages[i - 1].owed_frames };

@@ -117,7 +117,11 @@ pub fn merge(config: &Config, args: &MergeArgs) -> Result<(), Failure> {
     }
     let summary = job.summarise(&mut chain, &starts, &args.output);
     // Where the sound is on standard output, words would be heard.
-    if sound.is_stdout() { Ok(say::to_stderr(summary)) } else { say::text(&summary) }
+    if sound.is_stdout() {
+        say::to_stderr(summary);
+        return Ok(());
+    }
+    say::text(&summary)
 }
 
 /// The controls of a link that is not the last.
@@ -246,7 +250,8 @@ impl Job {
             n += 1;
             let Tally { locked_frames, last_locked, file_lag_ms, trims } = link.tally;
             let Some(status) = last_locked else {
-                text += &format!("  microphone {n}: never locked, so the sound is that of the ones before it\n");
+                writeln!(text, "  microphone {n}: never locked, so the sound is that of the ones before it")
+                    .expect("a text takes all");
                 return;
             };
             let share = 100.0 * (locked_frames as f64 / frames).min(1.0);

@@ -76,13 +76,11 @@ impl From<host::HostError> for Failure {
 /// There is no server.
 pub fn list(config: &Config, args: &ListArgs) -> Result<(), Failure> {
     let present = pulse::survey(&mut Connection::open(config.server.as_deref())?)?;
-    let mut text = String::new();
-    for source in devices::microphones(&present, args.monitors) {
+    say::lines(devices::microphones(&present, args.monitors).map(|source| {
         let Source { name, description, rate_hz, state, .. } = source;
         let address = devices::address(source);
-        text += &format!("{}\t{}\t{rate_hz} Hz\t{state}\t{}\n", plain(name), plain(description), plain(&address));
-    }
-    say::text(&text)
+        format!("{}\t{}\t{rate_hz} Hz\t{state}\t{}", plain(name), plain(description), plain(&address))
+    }))
 }
 
 /// Loads the merge into the server and returns.
@@ -149,9 +147,9 @@ pub fn plan(config: &Config, args: &PlanArgs) -> Result<(), Failure> {
     let steps = plan::steps(&graph, &present)?;
     if args.diff {
         let lines = plan::steps::diff(&graph, &present, &steps);
-        return say::text(&lines.iter().map(|line| format!("{}\n", plain(line))).collect::<String>());
+        return say::lines(lines.iter().map(|line| plain(line)));
     }
-    say::text(&steps.iter().map(|step| step.pactl() + "\n").collect::<String>())
+    say::lines(steps.iter().map(plan::Step::pactl))
 }
 
 /// Says what is wrong on this machine and how to mend it.
@@ -250,13 +248,11 @@ fn find_mics(config: &Config, present: &Present) -> Result<Vec<Mic>, Failure> {
 
 /// The microphone that `name` means.
 fn find_mic(present: &Present, name: &str) -> Result<Mic, Failure> {
-    Ok(match devices::parse(name)? {
-        Selector::Tunnel(tunnel) => Mic::remote(name, tunnel),
-        _ => {
-            let (source, channel) = plan::channel::find_channel(present, name)?;
-            Mic { channel, ..Mic::local(&source.name) }.labelled()
-        }
-    })
+    if let Selector::Tunnel(tunnel) = devices::parse(name)? {
+        return Ok(Mic::remote(name, tunnel));
+    }
+    let (source, channel) = plan::channel::find_channel(present, name)?;
+    Ok(Mic { channel, ..Mic::local(&source.name) }.labelled())
 }
 
 /// The echo cancellation that the settings ask for.

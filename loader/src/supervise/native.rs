@@ -52,7 +52,7 @@ pub(super) fn run_until(
 ) -> Result<(), Failure> {
     let there = Mutex::new(Told { server: true, there: false });
     let began = Instant::now();
-    let act = |request| act(config, request, lock(&there).clone(), began, stop);
+    let act = |request| act(config, &request, &lock(&there).clone(), began, stop);
     attend(control, at_work, act, || work(config, stop, &there, at_work))
 }
 
@@ -122,12 +122,9 @@ pub(super) fn plan(config: &Config) -> Result<(), Failure> {
     let mut config = config.clone();
     config.route = Route::Pipewire;
     let graph = wanted(&config, &mics, echo.as_ref(), Planned::Run, Path::new(""))?;
-    let mut text = String::new();
-    for step in plan::steps(&graph, &present)? {
-        text += &format!("# before: {}\n", step.pactl());
-    }
+    say::lines(plan::steps(&graph, &present)?.iter().map(|step| format!("# before: {}", step.pactl())))?;
     let learnt = state::load(&config.state_dir, &state_key(&config, &mics));
-    say::text(&(text + &chain(&config, &graph, &learnt).configuration()))
+    say::text(&chain(&config, &graph, &learnt).configuration())
 }
 
 /// What PipeWire is to run.
@@ -289,9 +286,9 @@ impl Native<'_> {
 }
 
 /// Answers a request.
-fn act(config: &Config, request: Request, told: Told, began: Instant, stop: &AtomicBool) -> Answer {
+fn act(config: &Config, request: &Request, told: &Told, began: Instant, stop: &AtomicBool) -> Answer {
     match request {
-        Request::Status => Answer::Status(status(config, &told, began)),
+        Request::Status => Answer::Status(status(config, told, began)),
         Request::Do(Order::Stop) => {
             tracing::info!("shutdown requested");
             stop.store(true, Ordering::Relaxed);

@@ -49,7 +49,7 @@ pub(super) fn made() -> io::Result<PathBuf> {
     let named = |why: io::Error| io::Error::new(why.kind(), format!("{} cannot be made: {why}", folder.display()));
     fs::DirBuilder::new().recursive(true).mode(0o700).create(&folder).map_err(named)?;
     let found = fs::symlink_metadata(&folder)?;
-    let ours = found.uid() == rustix::process::geteuid().as_raw() && found.mode() & 0o077 == 0;
+    let ours = found.uid() == rustix::process::geteuid().as_raw() && found.mode().trailing_zeros() >= 6;
     if found.is_dir() && ours { Ok(folder) } else { Err(untrusted(&folder)) }
 }
 

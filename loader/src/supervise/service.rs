@@ -243,8 +243,8 @@ impl<'a> Service<'a> {
                 *merging = self.merge(&bundle, load_plugins(&bundle, &config)?, merging.learnt.clone(), &config)?;
                 front.merges(&merging.merger, &self.labels, &self.store);
             }
-            match &mut state.session {
-                Some(session) => match session.turn(self, &mut merging.link, &merging.merger, &mut state.seen) {
+            if let Some(session) = &mut state.session {
+                match session.turn(self, &mut merging.link, &merging.merger, &mut state.seen) {
                     Ok(()) => state.before.copy_from_slice(&session.before),
                     Err(PulseError::Lost(why)) => {
                         tracing::warn!("{why}; waiting for the server");
@@ -254,15 +254,14 @@ impl<'a> Service<'a> {
                     }
                     Err(PulseError::Stopped) => break,
                     Err(error) => return Err(error.into()),
-                },
-                None => {
-                    merging.link.output_clear();
-                    std::thread::sleep(AWAY_TURN);
-                    if retried.elapsed() > RETRY {
-                        state.session = self.reopen(&state.before, &merging.merger);
-                        retried = Instant::now();
-                        state.seen.server = state.session.is_some();
-                    }
+                }
+            } else {
+                merging.link.output_clear();
+                std::thread::sleep(AWAY_TURN);
+                if retried.elapsed() > RETRY {
+                    state.session = self.reopen(&state.before, &merging.merger);
+                    retried = Instant::now();
+                    state.seen.server = state.session.is_some();
                 }
             }
             if published.elapsed() > PUBLISH {
