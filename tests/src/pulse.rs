@@ -125,7 +125,10 @@ impl Rig {
         self.pactl(&arguments);
         let scene = self.scene.clone();
         let (clock_ppm, besides) = (place.clock_ppm, Arc::clone(&self.besides));
+        // A device at another rate takes every other frame, or each one twice.
+        let step = scene.rate_hz / f64::from(rate_hz);
         let sound = move |frame| {
+            let frame = (frame as f64 * step) as u64;
             let (sound, own) = scene.parts(&place, frame);
             sound + own + besides.get().map_or(0.0, |besides| besides(scene.time_s(&place, frame)))
         };

@@ -48,6 +48,8 @@ pub struct Microphone {
 struct Faults {
     /// Thousandths of the frames that are handed over; more than 1000: some several times.
     share: AtomicU64,
+    /// Digital zeros are handed over.
+    zeros: AtomicBool,
     /// Nothing is handed over until this is unset, and then all that was taken meanwhile at once.
     held_back: AtomicBool,
 }
@@ -86,14 +88,19 @@ impl Microphone {
         let stop = Arc::new(AtomicBool::new(false));
         let stalled = Arc::new(AtomicBool::new(false));
         let frames = Arc::new(AtomicU64::new(0));
-        let faults = Arc::new(Faults { share: AtomicU64::new(1000), held_back: AtomicBool::new(false) });
+        let faults = Arc::new(Faults {
+            share: AtomicU64::new(1000),
+            held_back: AtomicBool::new(false),
+            zeros: AtomicBool::new(false),
+        });
         let shared = (Arc::clone(&stop), Arc::clone(&stalled), Arc::clone(&frames), Arc::clone(&faults));
         let frames_per_s = rate_hz * (1.0 + clock_ppm * 1e-6);
         let thread = std::thread::spawn(move || {
             let (stop, stalled, frames, faults) = shared;
             let (mut owed, mut was_held_back) = (0, false);
+            let heard = Arc::clone(&faults);
             let mut put = |bytes: &mut Vec<u8>, frame: u64, times: u64| {
-                let x = sound(frame);
+                let x = if heard.zeros.load(Ordering::Relaxed) { 0.0 } else { sound(frame) };
                 for _ in 0..times {
                     bytes.extend(gains.iter().flat_map(|gain| sample(gain * x).to_le_bytes()));
                 }
@@ -157,6 +164,11 @@ impl Microphone {
     /// Makes the microphone hand over this share of its frames: less than 1 and it starves, more and it floods.
     pub fn deliver(&self, share: f64) {
         self.faults.share.store((share * 1e3).round() as u64, Ordering::Relaxed);
+    }
+
+    /// Makes the microphone hand over digital zeros (true), as a gate or a hardware mute does.
+    pub fn zeros(&self, zeros: bool) {
+        self.faults.zeros.store(zeros, Ordering::Relaxed);
     }
 
     /// Makes the microphone hand over nothing (true), and then all that it has taken meanwhile at once.

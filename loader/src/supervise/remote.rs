@@ -44,11 +44,15 @@ fn ask(name: &str, request: &Request) -> Result<(Answer, Connection), Failure> {
     let mut answer = String::new();
     let mut connection = BufReader::new(stream);
     let stream = connection.get_mut();
-    stream
+    let answered = stream
         .set_read_timeout(Some(ANSWER_LIMIT))
-        .and_then(|()| stream.write_all(&line))
-        .and_then(|()| connection.by_ref().take(LONGEST_ANSWER).read_line(&mut answer))
-        .with_context(|| format!("{} does not answer", path.display()))?;
+        .and_then(|()| match stream.write_all(&line) {
+            // Refused before it was asked: the answer says why.
+            Err(why) if why.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
+            written => written,
+        })
+        .and_then(|()| connection.by_ref().take(LONGEST_ANSWER).read_line(&mut answer));
+    answered.with_context(|| format!("{} does not answer", path.display()))?;
     let answer = serde_json::from_str(&answer).with_context(|| format!("{} is of another version", path.display()))?;
     match answer {
         Answer::Refused(why) => Err(Failure::Usage(plain(&why).into_owned())),

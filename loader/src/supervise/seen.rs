@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 /// What is told of the streams and the server.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct Seen {
     /// Whether the server answers.
     pub server: bool,
@@ -18,7 +18,7 @@ pub(super) struct Seen {
 }
 
 /// What is wrong now: logged when it begins and when it ends, and reported by `status` in between.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct Notices(BTreeMap<String, String>);
 
 impl Notices {

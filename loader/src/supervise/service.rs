@@ -47,9 +47,6 @@ const RETRY: Duration = Duration::from_millis(250);
 /// A turn without a server.
 const AWAY_TURN: Duration = Duration::from_millis(20);
 
-/// How often it is made known what was seen.
-const PUBLISH: Duration = Duration::from_millis(50);
-
 /// What a service knew when it ended.
 #[derive(Clone, Debug)]
 pub struct Learnt {
@@ -227,7 +224,7 @@ impl<'a> Service<'a> {
         mut far_end: Option<super::child::Kept>,
     ) -> Result<(), Failure> {
         let mut watch = Watch::new();
-        let (mut retried, mut published) = (Instant::now(), Instant::now());
+        let mut retried = Instant::now();
         let mut deaths: VecDeque<Instant> = VecDeque::new();
         while !self.stop.load(Ordering::Relaxed) {
             at_work.say();
@@ -264,10 +261,11 @@ impl<'a> Service<'a> {
                     state.seen.server = state.session.is_some();
                 }
             }
-            if published.elapsed() > PUBLISH {
-                published = Instant::now();
-                lock(&front.seen).clone_from(&state.seen);
+            let mut published = lock(&front.seen);
+            if *published != state.seen {
+                published.clone_from(&state.seen);
             }
+            drop(published);
             if let Some(snapshots) = watch.look(self, state.session.as_ref(), &merging.merger) {
                 merging.learnt = snapshots;
             }

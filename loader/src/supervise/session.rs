@@ -264,7 +264,6 @@ impl Session {
         } else {
             self.player.push(&mut link.output)?;
         }
-        self.rest(service, merger)?;
         let missing = self.captures.iter().any(Option::is_none);
         if !self.resting && missing && self.retried.elapsed() > RETRY {
             self.retried = Instant::now();
@@ -273,6 +272,8 @@ impl Session {
         if self.guard.due(&self.connection) {
             self.guard_graph(service, &mut seen.notices)?;
         }
+        // Last, for it is made known when the turn ends.
+        self.rest(service, merger)?;
         seen.present.clone_from(&self.alive);
         (seen.resting, seen.waiting_ms) = (self.resting, self.player.waiting_s().map(|waiting_s| waiting_s * 1e3));
         Ok(())
