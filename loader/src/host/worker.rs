@@ -40,6 +40,8 @@ const CLOCK_LIMIT: Duration = Duration::from_secs(1);
 const READ_ROOM_MS: f32 = 6.0;
 /// How long a microphone has to come too late for the delay before a longer one is chosen, s: the latency is no toy.
 const TOO_LATE_S: f64 = 3.0;
+/// A delay that an earlier run's lag asked for may be longer than is needed by this, ms.
+const GUESS_SLACK_MS: f32 = 20.0;
 /// The range in which the port `lag_trim` counts.
 const TRIM_RANGE: i64 = 1 << 25;
 
@@ -52,6 +54,8 @@ struct Stage {
     /// The delay is chosen by the lock.
     auto_delay: bool,
     delay_chosen: bool,
+    /// The delay was chosen for a lag that an earlier run has learnt, which the sound has not confirmed yet.
+    delay_guessed: bool,
     /// Frames for which the microphone has come too late for the delay, and how many are too many.
     late_frames: usize,
     late_limit_frames: usize,
@@ -73,7 +77,7 @@ impl Stage {
     fn new(start: StageStart, controls: Controls, auto_delay: bool, rate_hz: f64, before_s: f64) -> Self {
         let StageStart { mut plugin, snapshot } = start;
         let mut controls = controls;
-        let mut delay_chosen = !auto_delay;
+        let (mut delay_chosen, mut delay_guessed) = (!auto_delay, false);
         if auto_delay {
             controls.delay_ms = CONTROLS[1].min;
         }
@@ -82,7 +86,7 @@ impl Stage {
             match plugin.restore(&snapshot) {
                 Ok(()) if auto_delay => {
                     controls.delay_ms = delay_for_lag_ms(snapshot.lag_s * 1e3);
-                    delay_chosen = true;
+                    (delay_chosen, delay_guessed) = (true, true);
                 }
                 Ok(()) => {}
                 Err(error) => tracing::warn!("what was learnt before is not used: {error}"),
@@ -94,6 +98,7 @@ impl Stage {
             controls,
             auto_delay,
             delay_chosen,
+            delay_guessed,
             late_frames: 0,
             late_limit_frames: (TOO_LATE_S * rate_hz) as usize,
             pace: Pace::new(rate_hz),
@@ -207,7 +212,12 @@ impl Stage {
         }
         let late = locked && self.meters.lag_ms + READ_ROOM_MS > self.controls.delay_ms;
         self.late_frames = if late { self.late_frames + BLOCK_FRAMES } else { 0 };
-        let outgrown = self.auto_delay && self.late_frames > self.late_limit_frames;
+        let mut outgrown = self.auto_delay && self.late_frames > self.late_limit_frames;
+        if locked && std::mem::take(&mut self.delay_guessed) && self.auto_delay {
+            // Many devices start with another offset each time: what is known now is worth a cut, as at any first lock.
+            let better_ms = delay_for_lag_ms(f64::from(self.meters.lag_ms));
+            outgrown |= late || self.controls.delay_ms > better_ms + GUESS_SLACK_MS;
+        }
         if locked && (outgrown || !self.delay_chosen) {
             (self.delay_chosen, self.late_frames) = (true, 0);
             self.controls.delay_ms = delay_for_lag_ms(f64::from(self.meters.lag_ms));
