@@ -21,7 +21,7 @@ pub fn line(text: impl fmt::Display) -> Result<(), Failure> {
 /// Prints a text as it stands on standard output.
 ///
 /// # Errors
-/// As [`line`].
+/// As [`line()`].
 pub fn text(text: &str) -> Result<(), Failure> {
     let mut out = io::stdout().lock();
     finish(out.write_all(text.as_bytes()).and_then(|()| out.flush()))
@@ -30,7 +30,7 @@ pub fn text(text: &str) -> Result<(), Failure> {
 /// Prints lines on standard output.
 ///
 /// # Errors
-/// As [`line`].
+/// As [`line()`].
 pub fn lines(lines: impl IntoIterator<Item = impl fmt::Display>) -> Result<(), Failure> {
     let mut out = io::stdout().lock();
     finish(lines.into_iter().try_for_each(|line| writeln!(out, "{line}")).and_then(|()| out.flush()))

@@ -45,6 +45,17 @@ const GUESS_SLACK_MS: f32 = 20.0;
 /// The range in which the port `lag_trim` counts.
 const TRIM_RANGE: i64 = 1 << 25;
 
+/// Whether the delay of A is chosen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Chosen {
+    /// It waits for the first lock.
+    NotYet,
+    /// For a lag that an earlier run has learnt, which the sound has not confirmed yet.
+    Guessed,
+    /// For good.
+    Yes,
+}
+
 type Block = [f32; BLOCK_FRAMES];
 
 /// One plugin and the microphone that it merges in.
@@ -53,9 +64,7 @@ struct Stage {
     controls: Controls,
     /// The delay is chosen by the lock.
     auto_delay: bool,
-    delay_chosen: bool,
-    /// The delay was chosen for a lag that an earlier run has learnt, which the sound has not confirmed yet.
-    delay_guessed: bool,
+    delay: Chosen,
     /// Frames for which the microphone has come too late for the delay, and how many are too many.
     late_frames: usize,
     late_limit_frames: usize,
@@ -77,7 +86,7 @@ impl Stage {
     fn new(start: StageStart, controls: Controls, auto_delay: bool, rate_hz: f64, before_s: f64) -> Self {
         let StageStart { mut plugin, snapshot } = start;
         let mut controls = controls;
-        let (mut delay_chosen, mut delay_guessed) = (!auto_delay, false);
+        let mut delay = if auto_delay { Chosen::NotYet } else { Chosen::Yes };
         if auto_delay {
             controls.delay_ms = CONTROLS[1].min;
         }
@@ -86,7 +95,7 @@ impl Stage {
             match plugin.restore(&snapshot) {
                 Ok(()) if auto_delay => {
                     controls.delay_ms = delay_for_lag_ms(snapshot.lag_s * 1e3);
-                    (delay_chosen, delay_guessed) = (true, true);
+                    delay = Chosen::Guessed;
                 }
                 Ok(()) => {}
                 Err(error) => tracing::warn!("what was learnt before is not used: {error}"),
@@ -97,8 +106,7 @@ impl Stage {
             plugin,
             controls,
             auto_delay,
-            delay_chosen,
-            delay_guessed,
+            delay,
             late_frames: 0,
             late_limit_frames: (TOO_LATE_S * rate_hz) as usize,
             pace: Pace::new(rate_hz),
@@ -178,11 +186,11 @@ impl Stage {
                 let Controls { delay_ms, lag_trim_frames, reset, .. } = self.controls;
                 self.controls = Controls { lag_trim_frames, reset, ..controls };
                 match delay {
-                    Delay::Set => (self.auto_delay, self.delay_chosen) = (false, true),
+                    Delay::Set => (self.auto_delay, self.delay) = (false, Chosen::Yes),
                     Delay::Keep => self.controls.delay_ms = delay_ms,
                     Delay::Choose => {
                         self.controls.delay_ms = delay_ms;
-                        (self.auto_delay, self.delay_chosen) = (true, false);
+                        (self.auto_delay, self.delay) = (true, Chosen::NotYet);
                     }
                 }
             }
@@ -190,7 +198,7 @@ impl Stage {
             Change::Reset => {
                 self.controls.reset = true;
                 self.known = None;
-                self.delay_chosen = !self.auto_delay;
+                self.delay = if self.auto_delay { Chosen::NotYet } else { Chosen::Yes };
             }
         }
         self.send_controls();
@@ -213,13 +221,14 @@ impl Stage {
         let late = locked && self.meters.lag_ms + READ_ROOM_MS > self.controls.delay_ms;
         self.late_frames = if late { self.late_frames + BLOCK_FRAMES } else { 0 };
         let mut outgrown = self.auto_delay && self.late_frames > self.late_limit_frames;
-        if locked && std::mem::take(&mut self.delay_guessed) && self.auto_delay {
+        if locked && self.delay == Chosen::Guessed {
+            self.delay = Chosen::Yes;
             // Many devices start with another offset each time: what is known now is worth a cut, as at any first lock.
             let better_ms = delay_for_lag_ms(f64::from(self.meters.lag_ms));
             outgrown |= late || self.controls.delay_ms > better_ms + GUESS_SLACK_MS;
         }
-        if locked && (outgrown || !self.delay_chosen) {
-            (self.delay_chosen, self.late_frames) = (true, 0);
+        if locked && (outgrown || self.delay == Chosen::NotYet) {
+            (self.delay, self.late_frames) = (Chosen::Yes, 0);
             self.controls.delay_ms = delay_for_lag_ms(f64::from(self.meters.lag_ms));
             self.send_controls();
         }
