@@ -18,7 +18,7 @@ use std::path::{Path, PathBuf};
 #[command(after_help = "Exit codes: 0 done, 1 runtime failure, 2 wrong usage or configuration, 3 no sound server, \
                         4 a device is missing, 5 the plugin cannot be loaded.")]
 pub struct Cli {
-    /// Tell more about what is done
+    /// Increase log verbosity
     #[arg(short, long, global = true)]
     pub verbose: bool,
     /// Append events to this file instead of showing them (RUST_LOG chooses which)
@@ -46,9 +46,9 @@ pub enum Command {
     Monitor(StatusArgs),
     /// Change settings of a running service, until it ends
     Set(SetArgs),
-    /// Let a running service forget what it learnt and search again
+    /// Discard the learned state of a running service and search again
     Reset(ServerArgs),
-    /// Let a running service keep what it learnt, now
+    /// Save the learned state of a running service now
     Save(ServerArgs),
     /// End a running service
     Stop(ServerArgs),
@@ -56,7 +56,7 @@ pub enum Command {
     Merge(MergeArgs),
     /// Print the steps that run or load would take
     Plan(PlanArgs),
-    /// Say what is wrong on this machine and how to mend it
+    /// Check this machine and say how to fix what is wrong
     Doctor(ServerArgs),
     /// Write the manual pages and the completions for shells into a folder
     #[command(hide = true)]
@@ -362,7 +362,7 @@ pub struct MergeArgs {
     /// One WAV file of two channels, or 2 to 8 of one channel; the first is the reference
     #[arg(required = true, value_name = "IN.wav")]
     pub inputs: Vec<PathBuf>,
-    /// The merged file (mono, as long as the reference and in time with it)
+    /// The merged file (mono, as long as the reference and in time with it); a pipe, or `-` for standard output, will do
     #[arg(short, long, value_name = "OUT.wav")]
     pub output: PathBuf,
     /// Give what the plugin gives, without looking ahead

@@ -1,9 +1,9 @@
-//! The socket of a running service: it tells its status, takes changes, and ends when told to.
+//! The socket of a running service: it reports status, takes changes, and shuts down on request.
 //!
 //! The problem: whoever connects must not be able to hold the sound up, and must be the same user. The socket is in a
 //! folder that only its user may enter; the other end's user is checked besides, by what the kernel says of it. A client
 //! says one line of JSON, a [`Request`], and gets one, an [`Answer`]. Nothing waits for a client: what it has said is looked
-//! at in each turn of the service's loop, and who says nothing for a while, or too much, is let go.
+//! at in each turn of the service's loop, and idle clients and oversized requests are disconnected.
 
 use super::runtime_folder;
 use crate::exit::Failure;
@@ -84,7 +84,7 @@ pub struct Status {
     pub rate_hz: u32,
     /// Time since the start, s.
     pub up_s: f64,
-    /// Whether nobody records the merged source, so that the microphones are let go.
+    /// Whether capture is suspended because nobody records the merged source.
     pub resting: bool,
     /// How much A is delayed in all, ms.
     pub latency_ms: f32,
