@@ -18,7 +18,7 @@ use std::path::{Path, PathBuf};
 #[command(after_help = "Exit codes: 0 done, 1 runtime failure, 2 wrong usage or configuration, 3 no sound server, \
                         4 a device is missing, 5 the plugin cannot be loaded.")]
 pub struct Cli {
-    /// Tell more about what is done
+    /// Increase log verbosity
     #[arg(short, long, global = true)]
     pub verbose: bool,
     /// Append events to this file instead of showing them (RUST_LOG chooses which)
@@ -46,9 +46,9 @@ pub enum Command {
     Monitor(StatusArgs),
     /// Change settings of a running service, until it ends
     Set(SetArgs),
-    /// Let a running service forget what it learnt and search again
+    /// Discard the learned state of a running service and search again
     Reset(ServerArgs),
-    /// Let a running service keep what it learnt, now
+    /// Save the learned state of a running service now
     Save(ServerArgs),
     /// End a running service
     Stop(ServerArgs),
@@ -56,7 +56,7 @@ pub enum Command {
     Merge(MergeArgs),
     /// Print the steps that run or load would take
     Plan(PlanArgs),
-    /// Say what is wrong on this machine and how to mend it
+    /// Check this machine and say how to fix what is wrong
     Doctor(ServerArgs),
     /// Write the manual pages and the completions for shells into a folder
     #[command(hide = true)]
@@ -179,7 +179,10 @@ impl ServerArgs {
 /// All settings of the commands that merge microphones.
 #[derive(Args, Clone, Debug, Default)]
 pub struct SettingsArgs {
-    /// A microphone; repeat it: the first is the reference (see `driftmerge list`)
+    /// The microphones, in place of --mic
+    #[arg(value_name = "MIC", conflicts_with = "mics")]
+    pub names: Vec<String>,
+    /// A microphone; repeat it: the first is the reference (see `driftmerge list`); NAME:left, NAME:2 is one channel of it
     #[arg(long = "mic", value_name = "NAME")]
     pub mics: Vec<String>,
     /// How microphones reach the plugin: direct, loopback or pipewire
@@ -200,10 +203,10 @@ pub struct SettingsArgs {
     /// Frames buffered for playback
     #[arg(long, value_name = "FRAMES")]
     pub play_buffer: Option<String>,
-    /// Take out of the microphones what is played into NAME_far and goes on to these sinks (`null`: heard elsewhere)
+    /// Cancel from the microphones what is played into NAME_far and goes on to these sinks (`null`: heard elsewhere)
     #[arg(long, value_name = "SINKS|null")]
     pub echo_sink: Option<String>,
-    /// Take it out of these microphones only, counted from 1: 1,3
+    /// Cancel it from these microphones only, counted from 1: 1,3
     #[arg(long, value_name = "NUMBERS")]
     pub echo_mics: Option<String>,
     /// Arguments of the echo canceller, in place of those that suit the server
@@ -231,7 +234,8 @@ pub struct SettingsArgs {
 
 impl SettingsArgs {
     fn config(&self) -> Result<Config, Failure> {
-        let mics = (!self.mics.is_empty()).then(|| Raw::List(self.mics.clone()));
+        let mics = [&self.mics, &self.names].into_iter().find(|names| !names.is_empty());
+        let mics = mics.map(|names| Raw::List(names.clone()));
         let own = [
             ("microphones", mics),
             text("route", self.route.as_ref()),
@@ -358,7 +362,7 @@ pub struct MergeArgs {
     /// One WAV file of two channels, or 2 to 8 of one channel; the first is the reference
     #[arg(required = true, value_name = "IN.wav")]
     pub inputs: Vec<PathBuf>,
-    /// The merged file (mono, as long as the reference and in time with it)
+    /// The merged file (mono, as long as the reference and in time with it); a pipe, or `-` for standard output, will do
     #[arg(short, long, value_name = "OUT.wav")]
     pub output: PathBuf,
     /// Give what the plugin gives, without looking ahead

@@ -3,14 +3,19 @@
 //!
 //! It is a library so that tests reach its parts; it promises no stable interface.
 
+// Both panic where they cannot write; `say` does not.
+#![deny(clippy::print_stdout, clippy::print_stderr)]
+
 pub mod cli;
 pub mod config;
 pub mod exit;
+pub mod files;
 pub mod host;
 pub mod merge;
 pub mod plan;
 pub mod pulse;
 pub mod rig;
+pub mod say;
 pub mod state;
 pub mod supervise;
 
@@ -27,7 +32,7 @@ pub fn main() -> ExitCode {
     match start_log(cli.verbose, cli.log_file.as_deref()).and_then(|()| cli.command.execute()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
-            eprintln!("driftmerge: {failure}");
+            say::to_stderr(format_args!("driftmerge: {failure}\n"));
             failure.code()
         }
     }
@@ -41,6 +46,8 @@ fn start_log(verbose: bool, file: Option<&Path>) -> Result<(), Failure> {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(usual));
     let to_people = file.is_none() && std::io::IsTerminal::is_terminal(&std::io::stderr());
     let log = tracing_subscriber::fmt().with_env_filter(filter).with_ansi(to_people).with_target(false);
+    // What cannot be logged is lost; to complain about it on standard error would end the program.
+    let log = log.log_internal_errors(false);
     // A second call (a test that runs several commands) keeps the first log.
     let _ = match file {
         None => log.with_writer(std::io::stderr).try_init(),

@@ -4,10 +4,11 @@
 //! worse than none. So a file is written whole beside its place and renamed; when read, it is believed only if every
 //! part of it is as expected. One file for each list of microphones and rate. What it does not do: decide when to save.
 
+use crate::files::{self, Trust};
 use driftmerge_dsp::{Snapshot, SnapshotError};
 use serde::{Deserialize, Serialize};
-use std::fs::{self, File};
-use std::io::{self, Write as _};
+use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -39,6 +40,12 @@ pub enum StateError {
     /// It is larger than any that this program writes.
     #[error("it is damaged: {0} bytes are too many")]
     Large(u64),
+    /// It is a pipe, a device or a folder.
+    #[error("it is damaged: {0}")]
+    NoFile(io::Error),
+    /// Nobody said where.
+    #[error("there is no folder for it, since neither HOME nor XDG_STATE_HOME is set; name one by --state-dir")]
+    NoFolder,
     /// Another version of the program wrote it.
     #[error("it has version {0}, this program reads version {VERSION}")]
     Version(u32),
@@ -77,8 +84,7 @@ impl Key {
     /// The file for this key in `folder`: part of it can be read by people, the rest tells similar ones apart.
     pub fn path(&self, folder: &Path) -> PathBuf {
         let all = self.microphones.iter().flat_map(|name| name.bytes().chain([0])).chain(self.rate_hz.to_le_bytes());
-        // FNV-1a, 64 bit: it needs no secret, only to stay the same in all versions.
-        let hash = all.fold(0xcbf2_9ce4_8422_2325_u64, |h, byte| (h ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3));
+        let hash = hash(all);
         let plain = |c: char| if c.is_ascii_alphanumeric() { c } else { '_' };
         let first: String = self.microphones.first().map_or("", String::as_str).chars().take(32).map(plain).collect();
         folder.join(format!("{first}-{}-{hash:016x}.json", self.rate_hz))
@@ -86,8 +92,11 @@ impl Key {
 }
 
 /// What is known about the microphones of `key`, one entry for each after the reference. A file that cannot be used is
-/// reported and counts as none.
+/// reported and counts as none; no folder has none.
 pub fn load(folder: &Path, key: &Key) -> Vec<Option<Snapshot>> {
+    if folder.as_os_str().is_empty() {
+        return vec![None; key.microphones.len().saturating_sub(1)];
+    }
     let path = key.path(folder);
     match read(&path, key, SystemTime::now()) {
         Ok(Some(snapshots)) => snapshots,
@@ -104,15 +113,15 @@ pub fn load(folder: &Path, key: &Key) -> Vec<Option<Snapshot>> {
 /// # Errors
 /// It is there and cannot be used.
 pub fn read(path: &Path, key: &Key, now: SystemTime) -> Result<Option<Vec<Option<Snapshot>>>, StateError> {
-    let size = match fs::metadata(path) {
-        Ok(metadata) => metadata.len(),
+    let bytes = match files::read(path, LARGEST_FILE, Trust::Anyone) {
+        Ok(bytes) => bytes,
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(e) if e.kind() == io::ErrorKind::FileTooLarge => {
+            return Err(StateError::Large(fs::metadata(path).map_or(LARGEST_FILE + 1, |found| found.len())));
+        }
+        Err(e) if e.kind() == io::ErrorKind::InvalidInput => return Err(StateError::NoFile(e)),
         Err(e) => return Err(e.into()),
     };
-    if size > LARGEST_FILE {
-        return Err(StateError::Large(size));
-    }
-    let bytes = fs::read(path)?;
     let Versioned { version } = serde_json::from_slice(&bytes)?;
     if version != VERSION {
         return Err(StateError::Version(version));
@@ -149,25 +158,27 @@ pub fn save(folder: &Path, key: &Key, snapshots: &[Option<Snapshot>]) -> Result<
         saved_s: seconds(SystemTime::now()),
         snapshots: snapshots.to_vec(),
     };
-    let mut file = tempfile::Builder::new().prefix(".state-").tempfile_in(folder)?;
-    serde_json::to_writer_pretty(&mut file, &document)?;
-    file.write_all(b"\n")?;
-    file.as_file().sync_all()?;
-    file.persist(&path).map_err(|e| e.error)?;
-    // The new name itself is safe only when the folder is.
-    File::open(folder)?.sync_all()?;
+    // Written by one call: a full disk is no damaged document.
+    let mut bytes = serde_json::to_vec_pretty(&document)?;
+    bytes.push(b'\n');
+    files::replace(&path, &bytes)?;
     Ok(path)
 }
 
 /// Forgets what is known about the microphones of `key`; that nothing is known is no failure.
 ///
 /// # Errors
-/// The file cannot be taken away.
+/// The file cannot be removed.
 pub fn forget(folder: &Path, key: &Key) -> io::Result<()> {
     match fs::remove_file(key.path(folder)) {
         Err(e) if e.kind() != io::ErrorKind::NotFound => Err(e),
         _ => Ok(()),
     }
+}
+
+/// FNV-1a, 64 bit: it needs no secret, only to stay the same in all versions.
+pub(crate) fn hash(bytes: impl Iterator<Item = u8>) -> u64 {
+    bytes.fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3))
 }
 
 fn seconds(time: SystemTime) -> u64 {

@@ -108,11 +108,16 @@ impl Rig {
 
     /// The same under another name, with `properties` of the source (`key=value`, separated by blanks).
     pub fn plug_in_as(&mut self, mic: usize, rate_hz: u32, name: &str, properties: &str) {
+        self.plug_in_wide(mic, rate_hz, name, properties, &[1.0]);
+    }
+
+    /// The same with a channel for each of `gains`.
+    pub fn plug_in_wide(&mut self, mic: usize, rate_hz: u32, name: &str, properties: &str, gains: &[f32]) {
         let place = self.places[mic].clone();
         let pipe = self.pipe(name);
         // A killed server leaves its pipe, and makes none where there is one.
         let _ = std::fs::remove_file(&pipe);
-        let module = driftmerge::rig::microphone::module(name, &pipe, rate_hz);
+        let module = driftmerge::rig::microphone::wide_module(name, &pipe, rate_hz, gains.len());
         let (module, description) = module.rsplit_once(" source_properties=").expect("it is described");
         let description = format!("source_properties='{description} {properties}'");
         let module = module.split(' ').chain([description.as_str()]);
@@ -120,11 +125,15 @@ impl Rig {
         self.pactl(&arguments);
         let scene = self.scene.clone();
         let (clock_ppm, besides) = (place.clock_ppm, Arc::clone(&self.besides));
+        // A device at another rate takes every other frame, or each one twice.
+        let step = scene.rate_hz / f64::from(rate_hz);
         let sound = move |frame| {
+            let frame = (frame as f64 * step) as u64;
             let (sound, own) = scene.parts(&place, frame);
             sound + own + besides.get().map_or(0.0, |besides| besides(scene.time_s(&place, frame)))
         };
-        let fed = Microphone::start(&pipe, f64::from(rate_hz), clock_ppm, self.begin, sound).expect("the pipe opens");
+        let fed = Microphone::start_wide(&pipe, f64::from(rate_hz), clock_ppm, self.begin, gains, sound);
+        let fed = fed.expect("the pipe opens");
         if mic < self.mics.len() {
             self.mics[mic] = fed;
         } else {

@@ -114,6 +114,14 @@ fn dotenv_takes_quotes_comments_exports_and_leaves_other_names_alone() {
 }
 
 #[test]
+fn a_comment_may_follow_a_tab_and_quoted_names_are_a_list() {
+    let text = "RECORD_RATE=16000\t# telephone\nRECORD_DEVICE_NAMES='a','b c' # two\nPLAY_DEVICE_NAME=it's#1 # mine\n";
+    let config = config(&[dotenv(text)]);
+    assert_eq!((config.rate_hz, config.play_device.as_str()), (16_000, "it's#1"));
+    assert_eq!(config.microphones, ["a", "b c"]);
+}
+
+#[test]
 fn modes_and_latencies_have_names_and_numbers() {
     for (text, mode) in [
         ("average", Mode::Average),

@@ -101,13 +101,13 @@ impl<'a> Player<'a> {
         (status.state != State::Searching).then_some(status.lag_ms * 1e3 - truth_s * 1e6)
     }
 
-    /// Plays `seconds`, block by block by `play`; gives the largest error while locked from `from_s` on, us.
+    /// Plays `seconds`, block by block by `play`; gives the largest error from `from_s` on, us. Without a lock it is infinite.
     fn largest_error_us(&mut self, seconds: usize, from_s: usize, mut play: impl FnMut(&mut Self, usize)) -> f64 {
         let mut largest_us = 0.0f64;
         for block in 0..seconds * BLOCKS_PER_S {
             play(self, block);
             if block > from_s * BLOCKS_PER_S {
-                largest_us = largest_us.max(self.error_us().map_or(0.0, f64::abs));
+                largest_us = largest_us.max(self.error_us().map_or(f64::INFINITY, f64::abs));
             }
         }
         largest_us

@@ -109,13 +109,31 @@ pub fn dotenv_layer(path: &Path, text: &str) -> Result<Layer, ConfigError> {
     Ok(layer)
 }
 
+/// A value without its comment, and without its quotes where one pair is around all of it; a list of quoted names keeps
+/// them.
 fn unquote(value: &str) -> &str {
+    let mut quote = None;
+    let mut before = ' ';
+    let comment = value.char_indices().find(|(_, c)| {
+        match quote {
+            Some(open) if open == *c => quote = None,
+            // An apostrophe inside a word is none.
+            None if matches!(c, '"' | '\'') && (before.is_whitespace() || ",[".contains(before)) => quote = Some(*c),
+            _ => {}
+        }
+        let begins = quote.is_none() && *c == '#' && before.is_whitespace();
+        before = *c;
+        begins
+    });
+    let value = value[..comment.map_or(value.len(), |(at, _)| at)].trim_end();
     for quote in ['"', '\''] {
-        if let Some((inside, _)) = value.strip_prefix(quote).and_then(|rest| rest.split_once(quote)) {
+        if let Some(inside) = value.strip_prefix(quote).and_then(|rest| rest.strip_suffix(quote))
+            && !inside.contains(quote)
+        {
             return inside;
         }
     }
-    value.split(" #").next().unwrap_or_default().trim_end()
+    value
 }
 
 /// The layer of `config.toml`: the keys of [`SETTINGS`], as text, number or (microphones) list.

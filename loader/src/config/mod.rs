@@ -85,7 +85,7 @@ pub struct Config {
     pub server: Option<String>,
     /// The LV2 bundle's folder; None: searched in the usual places.
     pub bundle: Option<PathBuf>,
-    /// Where learnt lags are kept.
+    /// Where learnt lags are kept; empty: nowhere, for there is no home.
     pub state_dir: PathBuf,
     origins: BTreeMap<&'static str, Origin>,
 }
@@ -94,6 +94,9 @@ pub struct Config {
 const USUAL_MAX_SIZE_FRAMES: u32 = 65_536;
 /// The smallest chunk, frames; smaller ones starved the original, and scripts rely on the refusal.
 const LEAST_CHUNK_FRAMES: u32 = 512;
+
+/// No settings file is larger, bytes.
+const LARGEST_FILE: u64 = 1 << 20;
 
 /// The settings that a running service can change.
 pub const CHANGEABLE: [&str; 6] = ["latency", "lag_limit", "threshold", "half_life", "mode", "post_filter"];
@@ -402,7 +405,7 @@ fn split_names(text: &str) -> Vec<String> {
 /// A file that exists but cannot be read, or a value that cannot be used.
 pub fn load(flags: Layer) -> Result<Config, ConfigError> {
     let mut layers = vec![flags, environment_layer(|name| std::env::var_os(name))?];
-    let read = |path: &PathBuf| match std::fs::read_to_string(path) {
+    let read = |path: &PathBuf| match crate::files::read_text(path, LARGEST_FILE) {
         Ok(text) => Ok(Some(text)),
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(None),
         Err(e) => Err(ConfigError(format!("settings file {} cannot be read: {e}", path.display()))),
@@ -419,7 +422,8 @@ pub fn load(flags: Layer) -> Result<Config, ConfigError> {
     }
     let mut config = resolve(&layers)?;
     if !config.origins.contains_key("state_dir") {
-        config.state_dir = xdg("XDG_STATE_HOME", ".local/state").unwrap_or_default().join("driftmerge");
+        let folder = xdg("XDG_STATE_HOME", ".local/state").map(|folder| folder.join("driftmerge"));
+        config.state_dir = folder.unwrap_or_default();
     }
     Ok(config)
 }

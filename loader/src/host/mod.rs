@@ -2,10 +2,12 @@
 //! keeps the microphones side by side, [`merger`] is the thread in which it all happens.
 
 pub mod bundle;
+pub mod delivery;
 pub mod merger;
 pub mod pace;
 pub mod plugin;
 mod plugin_state;
+pub mod priority;
 mod worker;
 
 pub use bundle::{Missing, find_bundle, library_of};

@@ -23,7 +23,7 @@ use super::pace::{Move, Pace};
 use super::plugin::Hosted;
 use driftmerge_dsp::params::{CONTROLS, delay_for_lag_ms};
 use driftmerge_dsp::{Controls, Mode, Snapshot};
-use ringbuf::traits::{Consumer as _, Observer as _, Producer as _};
+use ringbuf::traits::{Consumer as _, Observer, Producer as _};
 use ringbuf::{HeapCons, HeapProd};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -40,8 +40,21 @@ const CLOCK_LIMIT: Duration = Duration::from_secs(1);
 const READ_ROOM_MS: f32 = 6.0;
 /// How long a microphone has to come too late for the delay before a longer one is chosen, s: the latency is no toy.
 const TOO_LATE_S: f64 = 3.0;
+/// A delay that an earlier run's lag asked for may be longer than is needed by this, ms.
+const GUESS_SLACK_MS: f32 = 20.0;
 /// The range in which the port `lag_trim` counts.
 const TRIM_RANGE: i64 = 1 << 25;
+
+/// Whether the delay of A is chosen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Chosen {
+    /// It waits for the first lock.
+    NotYet,
+    /// For a lag that an earlier run has learnt, which the sound has not confirmed yet.
+    Guessed,
+    /// For good.
+    Yes,
+}
 
 type Block = [f32; BLOCK_FRAMES];
 
@@ -51,7 +64,7 @@ struct Stage {
     controls: Controls,
     /// The delay is chosen by the lock.
     auto_delay: bool,
-    delay_chosen: bool,
+    delay: Chosen,
     /// Frames for which the microphone has come too late for the delay, and how many are too many.
     late_frames: usize,
     late_limit_frames: usize,
@@ -73,7 +86,7 @@ impl Stage {
     fn new(start: StageStart, controls: Controls, auto_delay: bool, rate_hz: f64, before_s: f64) -> Self {
         let StageStart { mut plugin, snapshot } = start;
         let mut controls = controls;
-        let mut delay_chosen = !auto_delay;
+        let mut delay = if auto_delay { Chosen::NotYet } else { Chosen::Yes };
         if auto_delay {
             controls.delay_ms = CONTROLS[1].min;
         }
@@ -82,7 +95,7 @@ impl Stage {
             match plugin.restore(&snapshot) {
                 Ok(()) if auto_delay => {
                     controls.delay_ms = delay_for_lag_ms(snapshot.lag_s * 1e3);
-                    delay_chosen = true;
+                    delay = Chosen::Guessed;
                 }
                 Ok(()) => {}
                 Err(error) => tracing::warn!("what was learnt before is not used: {error}"),
@@ -93,7 +106,7 @@ impl Stage {
             plugin,
             controls,
             auto_delay,
-            delay_chosen,
+            delay,
             late_frames: 0,
             late_limit_frames: (TOO_LATE_S * rate_hz) as usize,
             pace: Pace::new(rate_hz),
@@ -173,11 +186,11 @@ impl Stage {
                 let Controls { delay_ms, lag_trim_frames, reset, .. } = self.controls;
                 self.controls = Controls { lag_trim_frames, reset, ..controls };
                 match delay {
-                    Delay::Set => (self.auto_delay, self.delay_chosen) = (false, true),
+                    Delay::Set => (self.auto_delay, self.delay) = (false, Chosen::Yes),
                     Delay::Keep => self.controls.delay_ms = delay_ms,
                     Delay::Choose => {
                         self.controls.delay_ms = delay_ms;
-                        (self.auto_delay, self.delay_chosen) = (true, false);
+                        (self.auto_delay, self.delay) = (true, Chosen::NotYet);
                     }
                 }
             }
@@ -185,7 +198,7 @@ impl Stage {
             Change::Reset => {
                 self.controls.reset = true;
                 self.known = None;
-                self.delay_chosen = !self.auto_delay;
+                self.delay = if self.auto_delay { Chosen::NotYet } else { Chosen::Yes };
             }
         }
         self.send_controls();
@@ -207,9 +220,15 @@ impl Stage {
         }
         let late = locked && self.meters.lag_ms + READ_ROOM_MS > self.controls.delay_ms;
         self.late_frames = if late { self.late_frames + BLOCK_FRAMES } else { 0 };
-        let outgrown = self.auto_delay && self.late_frames > self.late_limit_frames;
-        if locked && (outgrown || !self.delay_chosen) {
-            (self.delay_chosen, self.late_frames) = (true, 0);
+        let mut outgrown = self.auto_delay && self.late_frames > self.late_limit_frames;
+        if locked && self.delay == Chosen::Guessed {
+            self.delay = Chosen::Yes;
+            // Many devices start with another offset each time: what is known now is worth a cut, as at any first lock.
+            let better_ms = delay_for_lag_ms(f64::from(self.meters.lag_ms));
+            outgrown |= late || self.controls.delay_ms > better_ms + GUESS_SLACK_MS;
+        }
+        if locked && (outgrown || self.delay == Chosen::NotYet) {
+            (self.delay, self.late_frames) = (Chosen::Yes, 0);
             self.controls.delay_ms = delay_for_lag_ms(f64::from(self.meters.lag_ms));
             self.send_controls();
         }
@@ -227,6 +246,10 @@ pub(super) struct Worker {
     stages: Vec<Stage>,
     /// Frames for the next block from each microphone's ring.
     counts: Vec<usize>,
+    /// Frames of each microphone that silence stood for because they were late: they are dropped when they come.
+    late: Vec<usize>,
+    /// A microphone that is later than another by more than this is not waited for.
+    late_limit_frames: usize,
     /// One for each microphone.
     blocks: Vec<Block>,
     merged: [Block; 2],
@@ -240,7 +263,7 @@ impl Worker {
         inputs: Vec<HeapCons<f32>>,
         output: HeapProd<f32>,
     ) -> Self {
-        let Start { stages: starts, controls, auto_delay, rate_hz, .. } = start;
+        let Start { stages: starts, controls, auto_delay, rate_hz, late_limit_frames, .. } = start;
         let mut before_s = 0.0;
         let mut stages = Vec::new();
         let count = starts.len();
@@ -250,14 +273,15 @@ impl Worker {
             stages.push(stage);
         }
         let blocks = vec![[0.0; BLOCK_FRAMES]; inputs.len()];
-        let counts = vec![0; inputs.len()];
+        let (counts, late) = (vec![0; inputs.len()], vec![0; inputs.len()]);
         let merged = [[0.0; BLOCK_FRAMES]; 2];
-        Self { shared, changes, inputs, output, rate_hz, stages, counts, blocks, merged }
+        Self { shared, changes, inputs, output, rate_hz, stages, counts, late, late_limit_frames, blocks, merged }
     }
 
     pub fn work(mut self) {
         let begin = Instant::now();
         while !self.shared.stop.load(Ordering::Relaxed) {
+            self.shared.beat.fetch_add(1, Ordering::Relaxed);
             while let Some(change) = self.changes.try_pop() {
                 let count = self.stages.len();
                 for (i, stage) in self.stages.iter_mut().enumerate() {
@@ -267,6 +291,7 @@ impl Worker {
                     });
                 }
             }
+            self.account_for_losses();
             self.align();
             let early = self.stages.iter().any(|stage| stage.realign) && begin.elapsed() < CLOCK_LIMIT;
             if early || !self.step() {
@@ -292,15 +317,61 @@ impl Worker {
             before_s += f64::from(stage.meters.latency_frames) / self.rate_hz;
         }
         if let Ok(mut place) = self.shared.snapshots.lock() {
-            *place = Some(kept);
+            place.count += 1;
+            place.snapshots = kept;
+        }
+    }
+
+    /// Counts frames of microphone `mic` that go by unheard.
+    fn pass_by(&mut self, mic: usize, frames: usize) {
+        match mic.checked_sub(1) {
+            None => self.stages.iter_mut().for_each(|stage| stage.pace.passed(frames, 0)),
+            Some(stage) => self.stages[stage].pace.passed(0, frames),
+        }
+    }
+
+    /// Drops what excluded microphones deliver, and where frames were lost at a full ring what is in front of them: it is
+    /// seconds old.
+    fn account_for_losses(&mut self) {
+        for mic in 0..self.inputs.len() {
+            let lost = self.shared.lost[mic].swap(0, Ordering::Relaxed) as usize;
+            let excluded = self.shared.excluded[mic].load(Ordering::Relaxed);
+            if lost == 0 && !excluded {
+                continue;
+            }
+            let dropped = self.inputs[mic].clear();
+            self.pass_by(mic, dropped + lost);
+            if lost > 0 {
+                let stages = if mic == 0 { 0..self.stages.len() } else { mic - 1..mic };
+                stages.for_each(|stage| self.come_apart(stage));
+            }
+        }
+    }
+
+    /// The streams of stage `i` are no longer side by side, or not known to be. What was late and has not come may never
+    /// do so: it is counted when it passes.
+    fn come_apart(&mut self, i: usize) {
+        let late_b = std::mem::take(&mut self.late[i + 1]);
+        self.stages[i].pace.passed(late_b, 0);
+        if !self.stages[i].realign {
+            self.stages[i].come_apart();
+        }
+        let late_a = std::mem::take(&mut self.late[0]);
+        if late_a > 0 {
+            for stage in &mut self.stages {
+                stage.pace.passed(0, late_a);
+                if !stage.realign {
+                    stage.come_apart();
+                }
+            }
         }
     }
 
     /// Puts the streams side by side where that is due.
     fn align(&mut self) {
-        for (stage, shared) in self.stages.iter_mut().zip(&self.shared.stages) {
-            if !stage.realign && shared.wanted().is_none() {
-                stage.come_apart();
+        for i in 0..self.stages.len() {
+            if !self.stages[i].realign && self.shared.stages[i].wanted().is_none() {
+                self.come_apart(i);
             }
         }
         let due = |(stage, shared): (&Stage, &super::merger::StageShared)| {
@@ -346,11 +417,17 @@ impl Worker {
 
     /// Merges one block, if there is one.
     fn step(&mut self) -> bool {
+        for (input, late) in self.inputs.iter_mut().zip(&mut self.late) {
+            *late -= input.skip(*late);
+        }
         let mut some = false;
+        let most = self.inputs.iter().map(Observer::occupied_len).max().unwrap_or(0);
+        let waited_enough = most >= BLOCK_FRAMES + self.late_limit_frames;
         for (i, input) in self.inputs.iter().enumerate() {
             let owed = if i == 0 { 0 } else { self.stages[i - 1].owed_frames };
             let ready = (owed + input.occupied_len()).min(BLOCK_FRAMES);
-            if ready < BLOCK_FRAMES && self.shared.alive[i].load(Ordering::Relaxed) {
+            let alive = self.shared.alive[i].load(Ordering::Relaxed);
+            if ready < BLOCK_FRAMES && alive && !waited_enough {
                 return false;
             }
             some |= ready == BLOCK_FRAMES && owed == 0;
@@ -362,6 +439,7 @@ impl Worker {
         for i in 0..self.stages.len() {
             self.keep_pace(i);
         }
+        self.note_late();
         for (i, (block, count)) in self.blocks.iter_mut().zip(&self.counts).enumerate() {
             let (missing, real) = block.split_at_mut(BLOCK_FRAMES - count);
             missing.fill(0.0);
@@ -370,6 +448,21 @@ impl Worker {
         self.run();
         self.shared.running.store(true, Ordering::Relaxed);
         true
+    }
+
+    /// Where a microphone that delivers is too late for this block, silence stands for the rest, which counts as passed.
+    fn note_late(&mut self) {
+        for i in 0..self.inputs.len() {
+            let owed = i > 0 && self.stages[i - 1].owed_frames > 0;
+            let late = BLOCK_FRAMES - self.counts[i];
+            let realign = i > 0 && self.stages[i - 1].realign;
+            // One frame less is put in by the pace, from a ring that has more.
+            let short = self.inputs[i].occupied_len() <= self.counts[i];
+            if late > 0 && short && !owed && !realign && self.shared.alive[i].load(Ordering::Relaxed) {
+                self.late[i] += late;
+                self.pass_by(i, late);
+            }
+        }
     }
 
     /// Moves the microphone of stage `i` by a frame where that is due, and counts what the block will take.

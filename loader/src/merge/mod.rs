@@ -10,6 +10,7 @@
 //!   lag, carried back to the file's start, and the second pass knows it all from there, with the largest delay as
 //!   look-ahead.
 
+mod destination;
 pub mod merger;
 mod output;
 pub mod recording;
@@ -19,8 +20,10 @@ mod trim;
 use crate::cli::MergeArgs;
 use crate::config::{Config, Latency};
 use crate::exit::Failure;
-use crate::supervise::service::stop_on_signals;
+use crate::say;
+use crate::supervise::ending::stop_on_signals;
 use anyhow::anyhow;
+use destination::Destination;
 use driftmerge_dsp::params::delay_for_lag_ms;
 use driftmerge_dsp::{Controls, EngineError, Snapshot, State};
 use indicatif::{ProgressBar, ProgressStyle};
@@ -49,15 +52,28 @@ const REPORT_FRAMES: u64 = 1 << 15;
 /// Files that cannot be read, merged or written; a signal.
 pub fn merge(config: &Config, args: &MergeArgs) -> Result<(), Failure> {
     let recording = Recording::open(&args.inputs)?;
-    for path in [Some(&args.output), args.trace.as_ref()].into_iter().flatten() {
-        if args.inputs.iter().any(|input| same_file(input, path)) {
-            return Err(Failure::Usage(format!("{} is to be read and written: choose another output", path.display())));
+    let sound = Destination::at(&args.output)?;
+    let notes = args.trace.as_ref().map(|path| Destination::at(path).map(|place| (path, place))).transpose()?;
+    for place in [Some(&sound), notes.as_ref().map(|(_, place)| place)].into_iter().flatten() {
+        if let Some(input) = args.inputs.iter().find(|input| place.is(input)) {
+            return Err(Failure::Usage(format!(
+                "{} is to be read and written: choose another output",
+                input.display()
+            )));
         }
     }
-    let (rate_hz, microphones) = (recording.rate_hz, recording.channels.len());
+    if let Some((path, notes)) = &notes
+        && notes.same(&sound)
+    {
+        return Err(Failure::Usage(format!(
+            "{} is to hold the sound (--output) and the trace (--trace): choose another file for one of them",
+            path.display()
+        )));
+    }
+    let (rate_hz, frames, microphones) = (recording.rate_hz, recording.frames, recording.channels.len());
     let job = Job { recording, bad: Rc::default(), stop: stop_on_signals()?, progress: progress_bar() };
-    let mut output = Output::create(&args.output, rate_hz, job.recording.frames, args.format)?;
-    let trace = args.trace.as_ref().map(|path| Trace::create(path, rate_hz, microphones)).transpose()?;
+    let mut output = Output::create(&args.output, &sound, rate_hz, frames, args.format, &job.stop)?;
+    let trace = notes.map(|(path, notes)| Trace::create(path, &notes, rate_hz, microphones, &job.stop)).transpose()?;
     let start = match (args.live, config.latency) {
         (true, Latency::Fixed(_)) => Start::cold(config.controls()),
         (true, Latency::Auto) => job.live_start(config)?,
@@ -84,8 +100,13 @@ pub fn merge(config: &Config, args: &MergeArgs) -> Result<(), Failure> {
     if job.bad.get() > 0 {
         tracing::warn!("{} samples were not numbers (NaN or infinite) and were taken as silence", job.bad.get());
     }
-    job.summarise(&merger, &start, &args.output);
-    Ok(())
+    let summary = job.summarise(&merger, &start, &args.output);
+    // Where the sound is on standard output, words would be heard.
+    if sound.is_stdout() {
+        say::to_stderr(summary);
+        return Ok(());
+    }
+    say::text(&summary)
 }
 
 /// The files and what the passes over them have in common.
@@ -181,9 +202,10 @@ impl Job {
         Ok(())
     }
 
-    fn summarise(&self, merger: &Merger, start: &Start, output: &Path) {
+    fn summarise(&self, merger: &Merger, start: &Start, output: &Path) -> String {
+        use std::fmt::Write as _;
         let (frames, rate) = (self.recording.frames as f64, f64::from(self.recording.rate_hz));
-        println!("{}: {:.1} s at {rate} Hz", output.display(), frames / rate);
+        let mut text = format!("{}: {:.1} s at {rate} Hz\n", say::plain(&output.to_string_lossy()), frames / rate);
         let latency = if start.looks_ahead {
             "looking ahead".to_owned()
         } else {
@@ -193,24 +215,28 @@ impl Job {
             let n = microphone + 1;
             let Tally { locked_frames, last_locked, file_lag_ms, trims } = merger.tally(microphone);
             let Some(status) = last_locked else {
-                println!("  microphone {n}: never locked, so it has no part in the merge");
+                writeln!(text, "  microphone {n}: never locked, so it has no part in the merge")
+                    .expect("a text takes all");
                 continue;
             };
             let share = 100.0 * (locked_frames as f64 / frames).min(1.0);
-            println!(
+            writeln!(
+                text,
                 "  microphone {n}: lag {file_lag_ms:.3} ms, drift {:.2} ppm, confidence {:.2}, weight {:.2}{}, locked \
                  {share:.1} % of the time, {trims} frames trimmed, {latency}",
                 status.drift_ppm,
                 status.confidence,
                 status.weight,
                 if status.polarity < 0 { ", inverted" } else { "" },
-            );
+            )
+            .expect("a text takes all");
             if status.delay_too_small {
                 tracing::warn!(
                     "microphone {n} is {file_lag_ms:.0} ms late, more than --latency allows to align: give more, or `auto`"
                 );
             }
         }
+        text
     }
 }
 
@@ -250,11 +276,6 @@ impl Finding {
         let shift_frames = (lag_s * rate_hz).round() as i64;
         Known { shift_frames, snapshot: Some(Snapshot { lag_s: lag_s - shift_frames as f64 / rate_hz, ..late }) }
     }
-}
-
-/// Whether both paths name one file that exists.
-fn same_file(a: &Path, b: &Path) -> bool {
-    matches!((a.canonicalize(), b.canonicalize()), (Ok(a), Ok(b)) if a == b)
 }
 
 /// Shown on a terminal only.

@@ -97,6 +97,14 @@ impl Header {
         let (spec, samples) = (reader.spec(), u64::from(reader.len()));
         let mut file = reader.into_inner();
         let name = path.display();
+        if spec.sample_rate == 0 || spec.channels == 0 || spec.bits_per_sample == 0 {
+            return Err(Failure::Runtime(anyhow!(
+                "{name} is damaged: its header says {} Hz, {} channels, {} bits; copy it again, or let sox or ffmpeg rewrite it",
+                spec.sample_rate,
+                spec.channels,
+                spec.bits_per_sample
+            )));
+        }
         let (data, length) = file
             .stream_position()
             .and_then(|at| Ok((at, file.get_ref().metadata()?.len())))

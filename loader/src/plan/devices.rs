@@ -8,6 +8,8 @@
 //! tunnel:HOST[:PORT]/SOURCE   a source of another machine's server
 //! ```
 //!
+//! One channel of it is `NAME:left`, `NAME:right` or `NAME:2`, see [`super::channel`].
+//!
 //! A monitor is taken only where its own name is said in full, and our own sources never are. What fits two is refused,
 //! with the words that tell them apart. Pure: it looks at what [`Present`] holds.
 
@@ -68,6 +70,16 @@ pub enum NotFound {
         name: String,
         /// For each that fits what fits it alone.
         addresses: Vec<String>,
+    },
+    /// It has no such channel.
+    #[error("`{name}` asks for a channel that `{device}` does not have; there are {channels}")]
+    Channel {
+        /// What was asked for.
+        name: String,
+        /// The source.
+        device: String,
+        /// Its channels.
+        channels: String,
     },
     /// It cannot be understood.
     #[error("`{name}` does not name a microphone: {why}")]

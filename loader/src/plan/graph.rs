@@ -81,9 +81,31 @@ impl Graph<'_> {
         if mic.server.is_some() { format!("{}_mic{i}", self.name) } else { mic.source.clone() }
     }
 
+    /// Whether echoes are cancelled from microphone `i`.
+    fn cancels(&self, i: usize) -> bool {
+        self.mics[i].echo && self.echo.is_some()
+    }
+
+    /// Whether the server has to pick the channel of microphone `i`, because the program does not record the device itself.
+    pub(super) fn picks(&self, i: usize) -> bool {
+        self.mics[i].channel.is_some() && (self.kind != Kind::Direct || self.cancels(i))
+    }
+
+    /// The source of microphone `i` as one channel.
+    pub(super) fn picked(&self, i: usize) -> String {
+        if self.picks(i) { format!("{}_pick{i}", self.name) } else { self.source_of(i) }
+    }
+
     /// The source from which microphone `i` is recorded.
     pub fn recorded(&self, i: usize) -> String {
-        if self.mics[i].echo && self.echo.is_some() { format!("{}_echo{i}", self.name) } else { self.source_of(i) }
+        if self.cancels(i) { format!("{}_echo{i}", self.name) } else { self.picked(i) }
+    }
+
+    /// The channel of that source that was asked for, counted from 0; None: the source has but the right one, or the best
+    /// one is to be found.
+    pub fn recorded_channel(&self, i: usize) -> Option<usize> {
+        let channel = self.mics[i].channel.as_ref().filter(|_| !self.picks(i));
+        channel.map(|channel| channel.index)
     }
 
     /// The modules, in the order in which they are to be loaded.

@@ -1,4 +1,5 @@
-//! What comes before the merge: tunnels to microphones of other machines, and echo cancellers ([`super::echo`]).
+//! What comes before the merge: tunnels to microphones of other machines, single channels of those that have several, and
+//! echo cancellers ([`super::echo`]).
 
 use super::devices::{self, Selector, Tunnel};
 use super::echo::{self, Echo, NULL_SINK};
@@ -22,6 +23,20 @@ impl Graph<'_> {
             let what = ("source_properties", "Driftmerge tunnel");
             elements.push(self.element(Part::Tunnel(i), "module-tunnel-source", what.0, what.1, &arguments));
         }
+        for (i, mic) in self.mics.iter().enumerate() {
+            let Some(channel) = mic.channel.as_ref().filter(|_| mic.there && self.picks(i)) else { continue };
+            let (name, master) = (self.picked(i), self.source_of(i));
+            let arguments: [(&str, &str); 6] = [
+                ("source_name", &name),
+                ("master", &master),
+                ("channels", "1"),
+                ("master_channel_map", &channel.position),
+                ("channel_map", "mono"),
+                ("remix", "no"),
+            ];
+            let what = ("source_properties", "Driftmerge channel");
+            elements.push(self.element(Part::Pick(i), "module-remap-source", what.0, what.1, &arguments));
+        }
         let Some(echo) = self.echo else { return elements };
         let rate = echo::rate_hz(self.rate_hz).to_string();
         let (heard, mut next) = self.heard(echo, &rate);
@@ -29,7 +44,7 @@ impl Graph<'_> {
         let there: Vec<usize> = (0..self.mics.len()).filter(|i| self.mics[*i].echo && self.mics[*i].there).collect();
         for i in there.iter().copied().rev() {
             let sink = if i == there[0] { self.far_sink() } else { format!("{}{i}", self.far_sink()) };
-            let (source, name) = (self.source_of(i), self.recorded(i));
+            let (source, name) = (self.picked(i), self.recorded(i));
             let arguments: [(&str, &str); 8] = [
                 ("source_name", &name),
                 ("source_master", &source),

@@ -9,6 +9,7 @@
 //! `driftmerge.part` among its arguments, so that it is recognised whatever else the server holds.
 
 pub mod arguments;
+pub mod channel;
 pub mod controls;
 pub mod devices;
 pub mod echo;
@@ -18,6 +19,7 @@ pub mod parts;
 pub mod pipewire;
 pub mod steps;
 
+pub use channel::Channel;
 pub use echo::Echo;
 pub use graph::{Graph, Kind};
 pub use parts::{Element, Mic, Part};
@@ -65,6 +67,8 @@ pub struct Source {
     pub rate_hz: u32,
     /// Its channels.
     pub channels: u8,
+    /// Where each of them is, separated by commas: `front-left,front-right`.
+    pub positions: String,
     /// The sink whose sound it repeats, if it is a monitor.
     pub monitor_of: Option<String>,
     /// The module that made it.

@@ -1,6 +1,7 @@
 //! What a graph is made of: its parts, the modules that are these parts, and its microphones.
 
 use super::arguments;
+use super::channel::Channel;
 use super::devices::Tunnel;
 
 /// What a module is in the graph.
@@ -18,7 +19,9 @@ pub enum Part {
     Loud(usize),
     /// The sink at the end of the far end's way, where it is heard by another machine, by several sinks, or not at all.
     Far,
-    /// What takes the far end out of a microphone.
+    /// One channel of a microphone that has several.
+    Pick(usize),
+    /// What cancels the far end from a microphone.
     Echo(usize),
     /// What brings a microphone (0: A) to the stereo sink.
     Mic(usize),
@@ -36,6 +39,7 @@ impl Part {
             Self::Tunnel(i) => format!("tunnel{i}"),
             Self::Loud(i) => format!("loud{i}"),
             Self::Far => "far".into(),
+            Self::Pick(i) => format!("pick{i}"),
             Self::Echo(i) => format!("echo{i}"),
             Self::Mic(i) => format!("mic{i}"),
             Self::Source => "source".into(),
@@ -45,17 +49,18 @@ impl Part {
     /// Whether this part cannot be without that one.
     pub fn needs(self, other: Self) -> bool {
         match self {
-            Self::Out | Self::In | Self::Loud(_) | Self::Tunnel(_) => false,
+            Self::Out | Self::In | Self::Loud(_) | Self::Tunnel(_) | Self::Pick(_) => false,
             Self::Far => matches!(other, Self::Loud(_)),
             Self::Plugin | Self::Source => other == Self::Out,
             Self::Echo(i) => match other {
                 Self::Far => true,
-                Self::Tunnel(j) => j == i,
+                Self::Tunnel(j) | Self::Pick(j) => j == i,
                 Self::Echo(j) => j > i,
                 _ => false,
             },
             Self::Mic(i) => {
-                matches!(other, Self::In | Self::Plugin) || other == Self::Echo(i) || other == Self::Tunnel(i)
+                matches!(other, Self::In | Self::Plugin)
+                    || [Self::Echo(i), Self::Tunnel(i), Self::Pick(i)].contains(&other)
             }
         }
     }
@@ -93,7 +98,9 @@ pub struct Mic {
     pub source: String,
     /// The other machine's server.
     pub server: Option<String>,
-    /// Whether echoes are taken out of it.
+    /// The channel of it that was asked for.
+    pub channel: Option<Channel>,
+    /// Whether echoes are cancelled from it.
     pub echo: bool,
     /// Whether its source is there now.
     pub there: bool,
@@ -102,7 +109,22 @@ pub struct Mic {
 impl Mic {
     /// A source of this server.
     pub fn local(source: &str) -> Self {
-        Self { label: source.into(), source: source.into(), server: None, echo: false, there: true }
+        Self { label: source.into(), source: source.into(), server: None, channel: None, echo: false, there: true }
+    }
+
+    /// Whether both are the same microphone, however they are called.
+    pub fn is(&self, other: &Self) -> bool {
+        let channel = |mic: &Self| mic.channel.as_ref().map(|channel| channel.index);
+        (&self.server, &self.source, channel(self)) == (&other.server, &other.source, channel(other))
+    }
+
+    /// The same, called after its channel as well.
+    #[must_use]
+    pub fn labelled(mut self) -> Self {
+        if let Some(channel) = &self.channel {
+            self.label = format!("{}:{}", self.label, channel.said);
+        }
+        self
     }
 
     /// A source of another server, which people call `name`.

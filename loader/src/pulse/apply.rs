@@ -52,6 +52,9 @@ fn await_tunnel(connection: &mut Connection, element: &Element, index: u32) -> R
     let begin = Instant::now();
     let mut there_since = None;
     loop {
+        if connection.ends() {
+            return Err(PulseError::Stopped);
+        }
         let present = survey(connection)?;
         if !present.sources.iter().any(|source| source.name == name) && !present.sinks.contains(&name) {
             there_since = None;
@@ -84,6 +87,17 @@ pub fn apply_some(connection: &mut Connection, steps: &[Step]) -> Result<(), Pul
         }
     }
     Ok(())
+}
+
+/// Unloads `modules`, each whatever became of the others.
+///
+/// # Errors
+/// The server went away.
+pub fn unload_all<'a>(
+    connection: &mut Connection,
+    modules: impl IntoIterator<Item = &'a Module>,
+) -> Result<(), PulseError> {
+    modules.into_iter().map(|module| take_off(connection, module)).fold(Ok(()), Result::and)
 }
 
 fn load(connection: &mut Connection, module: &str, arguments: &str) -> Result<u32, PulseError> {

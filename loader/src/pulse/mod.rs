@@ -6,13 +6,15 @@
 
 pub mod apply;
 pub mod capture;
+pub mod channels;
 pub mod connection;
+pub mod levels;
 pub mod player;
 mod question;
 pub mod survey;
 
-pub use apply::{End, apply, apply_some, set_default};
-pub use capture::Capture;
+pub use apply::{End, apply, apply_some, set_default, unload_all};
+pub use capture::{Capture, Input};
 pub use connection::{Connection, PulseError};
 pub use player::Player;
 pub use survey::{Sign, recorded, survey};

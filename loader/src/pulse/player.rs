@@ -15,6 +15,7 @@ use libpulse_binding::def::BufferAttr;
 use libpulse_binding::error::PAErr;
 use libpulse_binding::proplist::Proplist;
 use libpulse_binding::stream::{FlagSet, SeekMode, State, Stream};
+use libpulse_binding::volume::{ChannelVolumes, Volume};
 use ringbuf::HeapCons;
 use ringbuf::traits::{Consumer as _, Observer as _};
 use std::time::{Duration, Instant};
@@ -88,8 +89,13 @@ impl Player {
         let bytes = target_frames * SAMPLE_BYTES as u32;
         let attributes =
             BufferAttr { maxlength: u32::MAX, tlength: bytes, prebuf: bytes, minreq: u32::MAX, fragsize: u32::MAX };
-        let flags = FlagSet::ADJUST_LATENCY | FlagSet::VARIABLE_RATE | FlagSet::DONT_MOVE;
-        stream.connect_playback(Some(sink), Some(&attributes), flags, None, None).map_err(|_| refused(connection))?;
+        // Mute and volume that a server remembers of an earlier stream are no wish of anybody's.
+        let flags = FlagSet::ADJUST_LATENCY | FlagSet::VARIABLE_RATE | FlagSet::DONT_MOVE | FlagSet::START_UNMUTED;
+        let mut volume = ChannelVolumes::default();
+        volume.set(1, Volume::NORMAL);
+        stream
+            .connect_playback(Some(sink), Some(&attributes), flags, Some(&volume), None)
+            .map_err(|_| refused(connection))?;
         Ok(Self {
             stream,
             rate_hz,
@@ -130,7 +136,18 @@ impl Player {
         if rest {
             let _ = self.stream.flush(None);
         }
-        // It begins anew.
+        self.begin_anew();
+    }
+
+    /// Throws away what waits: it is old, for the program or the machine stood still.
+    pub fn restart(&mut self) {
+        if self.stream.get_state() == State::Ready {
+            let _ = self.stream.flush(None);
+        }
+        self.begin_anew();
+    }
+
+    fn begin_anew(&mut self) {
         (self.answers, self.sum_s, self.means, self.waiting_s) = (0, 0.0, 0, None);
         (self.surplus_frames, self.missing_frames) = (0, 0);
     }

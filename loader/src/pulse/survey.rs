@@ -103,13 +103,13 @@ pub fn recorded(connection: &mut Connection, name: &str, sign: Sign) -> Result<b
 }
 
 /// Where a list is gathered.
-type Found<T> = Rc<RefCell<Vec<T>>>;
+pub(super) type Found<T> = Rc<RefCell<Vec<T>>>;
 
-fn read<'a, T>(item: &ListResult<&'a T>) -> Option<&'a T> {
+pub(super) fn read<'a, T>(item: &ListResult<&'a T>) -> Option<&'a T> {
     if let ListResult::Item(item) = item { Some(item) } else { None }
 }
 
-fn text(name: Option<&Cow<str>>) -> String {
+pub(super) fn text(name: Option<&Cow<str>>) -> String {
     name.map(ToString::to_string).unwrap_or_default()
 }
 
@@ -123,6 +123,7 @@ fn source(info: &SourceInfo) -> Source {
         description: text(info.description.as_ref()),
         rate_hz: info.sample_spec.rate,
         channels: info.sample_spec.channels,
+        positions: info.channel_map.print(),
         monitor_of: info.monitor_of_sink.map(|_| text(info.monitor_of_sink_name.as_ref())),
         module: info.owner_module,
         state: match info.state {

@@ -1,22 +1,28 @@
-//! The socket of a running service: it tells its status, takes changes, and ends when told to.
+//! The socket of a running service: it reports status, takes changes, and shuts down on request.
 //!
 //! The problem: whoever connects must not be able to hold the sound up, and must be the same user. The socket is in a
 //! folder that only its user may enter; the other end's user is checked besides, by what the kernel says of it. A client
 //! says one line of JSON, a [`Request`], and gets one, an [`Answer`]. Nothing waits for a client: what it has said is looked
-//! at in each turn of the service's loop, and who says nothing for a while, or too much, is let go.
+//! at in each turn of the service's loop, and idle clients and oversized requests are disconnected.
 
+use super::runtime_folder;
+use crate::exit::Failure;
+use crate::plan::Blocked;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::net::sockopt::socket_peercred;
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 use serde::{Deserialize, Serialize};
 use std::fs;
 use std::io::{self, Read as _, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, PermissionsExt as _};
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
+use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 /// How long a client may take to say what it wants.
 const PATIENCE: Duration = Duration::from_secs(2);
-/// So many clients are listened to at a time; others wait.
+/// So many clients are listened to at a time; for another one the oldest has to go.
 const CLIENTS: usize = 16;
 /// The longest request, bytes.
 const REQUEST_LIMIT: usize = 4096;
@@ -70,11 +76,15 @@ pub struct Status {
     pub reference: String,
     /// Whether A delivers.
     pub present: bool,
+    /// Whether the sound server answers; where it does not, it is waited for.
+    pub server: bool,
+    /// What is wrong now, in words.
+    pub notices: Vec<String>,
     /// Sample rate, Hz.
     pub rate_hz: u32,
     /// Time since the start, s.
     pub up_s: f64,
-    /// Whether nobody records the merged source, so that the microphones are let go.
+    /// Whether capture is suspended because nobody records the merged source.
     pub resting: bool,
     /// How much A is delayed in all, ms.
     pub latency_ms: f32,
@@ -121,19 +131,46 @@ struct Client {
     since: Instant,
 }
 
+/// Claims the name of the merged source for this process and opens the socket for it; None, and a word in the log, where
+/// there is no place for a socket.
+///
+/// # Errors
+/// Another `driftmerge` works on that source.
+pub(super) fn claim(name: &str) -> Result<Option<Control>, Failure> {
+    match Control::open(name) {
+        Ok(control) => Ok(Some(control)),
+        Err(ClaimError::Taken { process }) => Err(Blocked::Running { graph: name.to_owned(), process }.into()),
+        Err(ClaimError::Io(why)) => {
+            tracing::warn!(
+                "`driftmerge status` will not work, for there is no socket for it: {why}; name a folder of yours by \
+                 XDG_RUNTIME_DIR"
+            );
+            Ok(None)
+        }
+    }
+}
+
+/// Why a socket cannot be had.
+#[derive(Debug, thiserror::Error)]
+enum ClaimError {
+    #[error("another service listens there, process {process}")]
+    Taken { process: String },
+    #[error("{0}")]
+    Io(#[from] io::Error),
+}
+
 impl Control {
-    /// Opens the socket for the merged source `name`, in place of one that nobody listens to.
-    ///
-    /// # Errors
-    /// The runtime folder cannot be used or is open to others, or another service listens there.
-    pub fn open(name: &str) -> io::Result<Self> {
-        let path = socket(name);
-        make_runtime_folder()?;
-        if UnixStream::connect(&path).is_ok() {
-            return Err(io::Error::new(io::ErrorKind::AddrInUse, "another service listens there"));
+    /// Opens the socket for the merged source `name`, in place of one that nobody listens to. Whoever holds it holds the
+    /// name: two that try at the same moment take turns.
+    fn open(name: &str) -> Result<Self, ClaimError> {
+        let folder = runtime_folder::made()?;
+        let path = runtime_folder::socket_in(&folder, name);
+        let _alone = runtime_folder::lock(&folder)?;
+        if let Some(process) = listener_at(&path)? {
+            return Err(ClaimError::Taken { process });
         }
         match fs::remove_file(&path) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error.into()),
             _ => {}
         }
         let listener = UnixListener::bind(&path)?;
@@ -142,11 +179,16 @@ impl Control {
         Ok(Self { listener, path, clients: Vec::new(), waiting: Vec::new() })
     }
 
+    /// Waits until somebody says something or `other` ends, at most for `limit`.
+    pub fn wait(&self, other: BorrowedFd, limit: Duration) {
+        let clients = self.clients.iter().map(|client| client.stream.as_fd());
+        let all = [other, self.listener.as_fd()].into_iter().chain(clients);
+        wait_for(all, limit);
+    }
+
     /// Answers all who have said what they want, as `act` does it. Never waits.
     pub fn answer(&mut self, mut act: impl FnMut(Request) -> Answer) {
-        while self.clients.len() < CLIENTS
-            && let Ok((stream, _)) = self.listener.accept()
-        {
+        while let Ok((stream, _)) = self.listener.accept() {
             if stream.set_nonblocking(true).is_err() {
                 continue;
             }
@@ -156,7 +198,17 @@ impl Control {
                 tracing::warn!("another user was refused at {}", self.path.display());
                 tell(&stream, &Answer::Refused("this service belongs to another user".into()));
             }
+            // One that has come and says what it wants is served before it could be the oldest.
+            self.serve(&mut act);
+            if self.clients.len() > CLIENTS {
+                let oldest = self.clients.remove(0);
+                tell(&oldest.stream, &Answer::Refused("others wait, and this one says nothing".into()));
+            }
         }
+        self.serve(&mut act);
+    }
+
+    fn serve(&mut self, act: &mut impl FnMut(Request) -> Answer) {
         for mut client in std::mem::take(&mut self.clients) {
             match client.request() {
                 Ok(None) => self.clients.push(client),
@@ -170,6 +222,31 @@ impl Control {
                 Err(why) => tell(&client.stream, &Answer::Refused(why)),
             }
         }
+    }
+}
+
+/// Waits until one of `handles` has something to read, at most for `limit`.
+pub(super) fn wait_for<'a>(handles: impl Iterator<Item = BorrowedFd<'a>>, limit: Duration) {
+    let mut handles: Vec<PollFd> = handles.map(|handle| PollFd::from_borrowed_fd(handle, PollFlags::IN)).collect();
+    let limit = Timespec::try_from(limit).ok();
+    // Interrupted: as if the time were over.
+    let _ = poll(&mut handles, limit.as_ref());
+}
+
+/// The process that listens at `path`, if one does. A service that stands still counts, and is not waited for.
+fn listener_at(path: &Path) -> io::Result<Option<String>> {
+    use rustix::io::Errno;
+    let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
+    let socket: OwnedFd = rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
+    match rustix::net::connect(&socket, &SocketAddrUnix::new(path)?) {
+        Ok(()) => {
+            let process = socket_peercred(&socket).map(|peer| peer.pid.as_raw_nonzero().to_string());
+            Ok(Some(process.unwrap_or_else(|_| "unknown".into())))
+        }
+        // Its queue of clients is full.
+        Err(Errno::AGAIN) => Ok(Some("unknown".into())),
+        Err(Errno::CONNREFUSED | Errno::NOENT | Errno::NOTSOCK) => Ok(None),
+        Err(error) => Err(error.into()),
     }
 }
 
@@ -213,34 +290,6 @@ fn tell(mut stream: &UnixStream, answer: &Answer) {
 }
 
 /// Whether the other end is of the same user, or of root, who may do anything anyway.
-fn same_user(stream: &UnixStream) -> bool {
+pub(super) fn same_user(stream: &UnixStream) -> bool {
     socket_peercred(stream).is_ok_and(|peer| peer.uid.is_root() || peer.uid == rustix::process::geteuid())
-}
-
-/// The folder for what lives no longer than the session: of this user alone.
-pub(super) fn runtime_folder() -> PathBuf {
-    match std::env::var_os("XDG_RUNTIME_DIR") {
-        Some(folder) => Path::new(&folder).join("driftmerge"),
-        None => std::env::temp_dir().join(format!("driftmerge-{}", rustix::process::geteuid().as_raw())),
-    }
-}
-
-/// Makes the runtime folder, or sees to it that the one that is there is this user's alone.
-///
-/// # Errors
-/// It is not, or cannot be made.
-pub(super) fn make_runtime_folder() -> io::Result<()> {
-    let folder = runtime_folder();
-    fs::DirBuilder::new().recursive(true).mode(0o700).create(&folder)?;
-    let found = fs::symlink_metadata(&folder)?;
-    if !found.is_dir() || found.uid() != rustix::process::geteuid().as_raw() || found.mode() & 0o077 != 0 {
-        let why = format!("{} must be a folder of yours with mode 0700", folder.display());
-        return Err(io::Error::new(io::ErrorKind::PermissionDenied, why));
-    }
-    Ok(())
-}
-
-/// Where the service of the merged source `name` listens.
-pub(super) fn socket(name: &str) -> PathBuf {
-    runtime_folder().join(format!("{name}.sock"))
 }

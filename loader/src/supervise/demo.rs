@@ -7,8 +7,9 @@ use super::service::{self, Learnt};
 use crate::cli::DemoArgs;
 use crate::config::Config;
 use crate::exit::Failure;
-use crate::pulse::{Capture, Connection};
+use crate::pulse::{Capture, Connection, Input};
 use crate::rig::{Microphone, Place, Scene, Server, microphone, scene, voice};
+use crate::say;
 use anyhow::{Context as _, anyhow};
 use ringbuf::HeapRb;
 use ringbuf::traits::{Consumer as _, Split as _};
@@ -41,9 +42,9 @@ const PAUSES: f64 = 0.05;
 /// No `pulseaudio`, no plugin, or the service failed.
 pub fn demo(config: &Config, args: &DemoArgs) -> Result<(), Failure> {
     let seconds = f64::from(args.seconds.max(10));
-    println!(
+    say::line(format_args!(
         "driftmerge demo: a private PulseAudio, two microphones 120 ppm apart, the merge of both; {seconds:.0} s\n"
-    );
+    ))?;
     let rate_hz = config.rate_hz;
     let folder = tempfile::tempdir().context("cannot make a folder for the demo")?;
     let pipes = MICS.map(|name| folder.path().join(name));
@@ -67,7 +68,7 @@ pub fn demo(config: &Config, args: &DemoArgs) -> Result<(), Failure> {
     config.microphones = MICS.map(str::to_owned).to_vec();
     config.server = Some(server.address());
     config.state_dir = folder.path().join("state");
-    let stop = service::stop_on_signals()?;
+    let stop = super::ending::stop_on_signals()?;
     let (learnt, recordings) = std::thread::scope(|scope| {
         let service = scope.spawn(|| service::run_until(&config, &stop));
         let recordings = record(&config, seconds, &stop, || service.is_finished());
@@ -78,8 +79,7 @@ pub fn demo(config: &Config, args: &DemoArgs) -> Result<(), Failure> {
     if recordings.iter().any(|r| (r.len() as f64) < f64::from(rate_hz)) {
         return Err(anyhow!("stopped before there was anything to measure").into());
     }
-    report(&learnt, &recordings, f64::from(rate_hz));
-    Ok(())
+    say::text(&report(&learnt, &recordings, f64::from(rate_hz)))
 }
 
 /// The sound and the places of the microphones.
@@ -115,36 +115,37 @@ fn record(
     let mut taps = Vec::new();
     for source in [MICS[0], MICS[1], &config.play_device] {
         let (producer, consumer) = HeapRb::<f32>::new(rate_hz as usize).split();
-        taps.push((Capture::open(&mut connection, source, rate_hz, 1, fragment, 0)?, [producer], consumer));
+        let input = Input { source: source.to_owned(), ..Input::default() };
+        taps.push((Capture::open(&mut connection, &input, rate_hz, fragment, 0)?, [producer], consumer));
     }
     while begin.elapsed().as_secs_f64() < seconds && !stop.load(Ordering::Relaxed) && !failed() {
         connection.turn(Duration::from_millis(20))?;
         for ((capture, producer, consumer), recording) in taps.iter_mut().zip(&mut recordings) {
-            capture.pull(producer)?;
+            capture.pull(producer, false)?;
             recording.extend(consumer.pop_iter());
         }
     }
     Ok(recordings)
 }
 
-fn report(learnt: &Learnt, recordings: &[Vec<f32>; 3], rate_hz: f64) {
+fn report(learnt: &Learnt, recordings: &[Vec<f32>; 3], rate_hz: f64) -> String {
     let meters = learnt.meters[0];
     let drift_ppm = CLOCKS_PPM[1] - CLOCKS_PPM[0];
     let [a, b, merged] = [0, 1, 2].map(|i| signal_to_noise_db(&recordings[i], rate_hz));
-    println!("\n               found       truth");
-    println!(
-        "lag        {:8.2} ms {:8.2} ms   (in the server's time, which it tells to about a millisecond)",
+    let mut text = format!(
+        "\n               found       truth\n\
+         lag        {:8.2} ms {:8.2} ms   (in the server's time, which it tells to about a millisecond)\n\
+         drift      {:8.2} ppm {drift_ppm:7.2} ppm\n\n\
+         speech over noise: A {a:.1} dB, B {b:.1} dB, merged {merged:.1} dB ({:+.1} dB over the better one)\n",
         meters.lag_ms,
-        DELAY_B_S * 1e3
-    );
-    println!("drift      {:8.2} ppm {:7.2} ppm", meters.drift_ppm, drift_ppm);
-    println!(
-        "\nspeech over noise: A {a:.1} dB, B {b:.1} dB, merged {merged:.1} dB ({:+.1} dB over the better one)",
+        DELAY_B_S * 1e3,
+        meters.drift_ppm,
         merged - a.max(b)
     );
     if !meters.locked() {
-        println!("\nthe microphones were never locked together: this is not what it should look like");
+        text += "\nthe microphones were never locked together: this is not what it should look like\n";
     }
+    text
 }
 
 /// Power of the speech over that of the noise in dB, where the quietest frames are taken for noise alone.

@@ -6,9 +6,15 @@ mod child;
 pub mod control;
 mod defaults;
 pub mod demo;
+mod desk;
+pub mod ending;
 mod far_end;
+mod front;
+mod guard;
 mod native;
 pub mod remote;
+mod runtime_folder;
+mod seen;
 pub mod service;
 mod session;
 mod watch;
@@ -22,8 +28,9 @@ use crate::config::{Config, Route};
 use crate::exit::Failure;
 use crate::host;
 use crate::plan::devices::Selector;
-use crate::plan::{self, Blocked, Echo, Graph, Kind, Mic, Present, Source, Step, devices, echo, graph};
+use crate::plan::{self, Blocked, Echo, Graph, Kind, Mic, Present, Source, devices, echo, graph};
 use crate::pulse::{self, Connection, PulseError};
+use crate::say::{self, plain};
 use std::path::{Path, PathBuf};
 
 impl From<PulseError> for Failure {
@@ -31,7 +38,7 @@ impl From<PulseError> for Failure {
         match error {
             PulseError::Unreachable { .. } => Self::Server(error.to_string()),
             PulseError::Far { .. } => Self::Device(error.to_string()),
-            PulseError::Lost(_) | PulseError::Refused { .. } => Self::Runtime(error.into()),
+            PulseError::Lost(_) | PulseError::Stopped | PulseError::Refused { .. } => Self::Runtime(error.into()),
         }
     }
 }
@@ -69,11 +76,11 @@ impl From<host::HostError> for Failure {
 /// There is no server.
 pub fn list(config: &Config, args: &ListArgs) -> Result<(), Failure> {
     let present = pulse::survey(&mut Connection::open(config.server.as_deref())?)?;
-    for source in devices::microphones(&present, args.monitors) {
+    say::lines(devices::microphones(&present, args.monitors).map(|source| {
         let Source { name, description, rate_hz, state, .. } = source;
-        println!("{name}\t{description}\t{rate_hz} Hz\t{state}\t{}", devices::address(source));
-    }
-    Ok(())
+        let address = devices::address(source);
+        format!("{}\t{}\t{rate_hz} Hz\t{state}\t{}", plain(name), plain(description), plain(&address))
+    }))
 }
 
 /// Loads the merge into the server and returns.
@@ -82,36 +89,47 @@ pub fn list(config: &Config, args: &ListArgs) -> Result<(), Failure> {
 /// No plugin, no server, no such microphone, or something is in the way.
 pub fn load(config: &Config) -> Result<(), Failure> {
     let library = library(config)?;
+    check_name(config)?;
+    let _claim = control::claim(&config.play_device)?;
     let mut connection = Connection::open(config.server.as_deref())?;
     let present = pulse::survey(&mut connection)?;
     let (mics, echo) = (find_mics(config, &present)?, wanted_echo(config, &present)?);
     let steps = plan::steps(&wanted(config, &mics, echo.as_ref(), Planned::Load, &library)?, &present)?;
     pulse::apply(&mut connection, &steps)?;
-    defaults::take(&mut connection, &present, config)?;
+    defaults::take(&mut connection, &present, config, false)?;
     let already = if steps.is_empty() { " already" } else { "" };
-    println!("`{}` is loaded{already}; `driftmerge unload` takes it away", config.play_device);
-    Ok(())
+    say::line(format_args!("`{}` is loaded{already}; `driftmerge unload` removes it", config.play_device))
 }
 
-/// Takes away what `load`, or a `run` that was killed, left in the server.
+/// Removes what `load`, or a `run` that was killed, left in the server. What belongs to a run at work stays.
 ///
 /// # Errors
-/// No server, or a run is at work.
+/// No server, or all that there is belongs to runs at work.
 pub fn unload(config: &Config) -> Result<(), Failure> {
     let mut connection = Connection::open(config.server.as_deref())?;
     let present = pulse::survey(&mut connection)?;
-    if let Some(holder) = present.holders.first() {
-        return Err(Blocked::Running { graph: holder.graph.clone(), process: holder.process.clone() }.into());
-    }
     let graphs: std::collections::BTreeSet<String> =
         plan::ours(&present, None).into_iter().filter_map(plan::steps::mark).map(|(graph, _)| graph).collect();
-    for graph in graphs {
-        defaults::give_back(&mut connection, &present, &graph)?;
+    let at_work = |graph: &String| present.holders.iter().find(|holder| holder.graph == *graph);
+    let (busy, free): (Vec<_>, Vec<_>) = graphs.into_iter().partition(|graph| at_work(graph).is_some());
+    let mut count = 0;
+    let mut failed = Ok(());
+    for graph in &free {
+        count += plan::ours(&present, Some(graph)).len();
+        failed = failed.and(session::take_away(&mut connection, graph));
     }
-    let steps: Vec<Step> = plan::ours(&present, None).into_iter().cloned().map(Step::Unload).collect();
-    pulse::apply(&mut connection, &steps)?;
-    println!("{} modules taken away", steps.len());
-    Ok(())
+    failed?;
+    match (busy.iter().find_map(at_work), free.is_empty()) {
+        (Some(holder), true) => {
+            Err(Blocked::Running { graph: holder.graph.clone(), process: holder.process.clone() }.into())
+        }
+        (Some(holder), false) => say::line(format_args!(
+            "{count} modules removed; `{}` is at work (process {}) and stays",
+            plain(&holder.graph),
+            plain(&holder.process)
+        )),
+        (None, _) => say::line(format_args!("{count} modules removed")),
+    }
 }
 
 /// Prints the steps that `run` or `load` would take.
@@ -128,15 +146,10 @@ pub fn plan(config: &Config, args: &PlanArgs) -> Result<(), Failure> {
     let graph = wanted(config, &mics, echo.as_ref(), args.planned, &library)?;
     let steps = plan::steps(&graph, &present)?;
     if args.diff {
-        for line in plan::steps::diff(&graph, &present, &steps) {
-            println!("{line}");
-        }
-        return Ok(());
+        let lines = plan::steps::diff(&graph, &present, &steps);
+        return say::lines(lines.iter().map(|line| plain(line)));
     }
-    for step in steps {
-        println!("{}", step.pactl());
-    }
-    Ok(())
+    say::lines(steps.iter().map(plan::Step::pactl))
 }
 
 /// Says what is wrong on this machine and how to mend it.
@@ -145,13 +158,13 @@ pub fn plan(config: &Config, args: &PlanArgs) -> Result<(), Failure> {
 /// Something that keeps `run` from working, with the exit code that `run` would have.
 pub fn doctor(config: &Config) -> Result<(), Failure> {
     let mut worst = Ok(());
-    let mut tell = |what: &str, result: Result<String, Failure>| match result {
-        Ok(found) => println!("good  {what}: {found}"),
-        Err(failure) => {
-            println!("BAD   {what}: {failure}");
-            if worst.is_ok() {
-                worst = Err(failure);
-            }
+    let mut tell = |what: &str, result: Result<String, Failure>| {
+        let said = match &result {
+            Ok(found) => say::line(format_args!("good  {what}: {}", plain(found))),
+            Err(failure) => say::line(format_args!("BAD   {what}: {}", plain(&failure.to_string()))),
+        };
+        if worst.is_ok() {
+            worst = result.map(drop).and(said);
         }
     };
     let bundle = host::find_bundle(config.bundle.as_deref()).map_err(Failure::from).and_then(|bundle| {
@@ -187,6 +200,14 @@ pub fn doctor(config: &Config) -> Result<(), Failure> {
         _ => format!("{left} modules of ours, {running} at work"),
     };
     tell("graph", Ok(said));
+    let priority = match host::priority::available() {
+        Ok(()) => "the merge will have real-time priority".to_owned(),
+        Err(why) => format!(
+            "the merge will run without real-time priority ({why}); where it stutters under load, allow it by \
+             `LimitRTPRIO=` of the unit or in /etc/security/limits.d"
+        ),
+    };
+    tell("priority", Ok(priority));
     worst
 }
 
@@ -200,9 +221,7 @@ fn find_mics(config: &Config, present: &Present) -> Result<Vec<Mic>, Failure> {
     let mut mics = Vec::new();
     for (i, name) in config.microphones.iter().enumerate() {
         let mut mic = find_mic(present, name)?;
-        if let Some(twin) =
-            mics.iter().position(|other: &Mic| (&other.server, &other.source) == (&mic.server, &mic.source))
-        {
+        if let Some(twin) = mics.iter().position(|other: &Mic| other.is(&mic)) {
             let (first, source) = (&config.microphones[twin], &mic.source);
             return Err(Failure::Usage(format!(
                 "`{first}` and `{name}` are the same microphone, {source}; they must differ"
@@ -229,10 +248,11 @@ fn find_mics(config: &Config, present: &Present) -> Result<Vec<Mic>, Failure> {
 
 /// The microphone that `name` means.
 fn find_mic(present: &Present, name: &str) -> Result<Mic, Failure> {
-    Ok(match devices::parse(name)? {
-        Selector::Tunnel(tunnel) => Mic::remote(name, tunnel),
-        _ => Mic::local(&devices::find(present, name)?.name),
-    })
+    if let Selector::Tunnel(tunnel) = devices::parse(name)? {
+        return Ok(Mic::remote(name, tunnel));
+    }
+    let (source, channel) = plan::channel::find_channel(present, name)?;
+    Ok(Mic { channel, ..Mic::local(&source.name) }.labelled())
 }
 
 /// The echo cancellation that the settings ask for.
@@ -255,6 +275,19 @@ fn wanted_echo(config: &Config, present: &Present) -> Result<Option<Echo>, Failu
     Ok(Some(Echo { sinks, arguments }))
 }
 
+/// Whether the merged source can have its name.
+fn check_name(config: &Config) -> Result<(), Failure> {
+    let name = config.play_device.as_str();
+    if graph::valid_name(name) {
+        return Ok(());
+    }
+    Err(Failure::Usage(format!(
+        "`{}` cannot be the name of a source: use up to 100 letters, digits, dots, dashes and underscores (--play-device, \
+         PLAY_DEVICE_NAME)",
+        plain(name)
+    )))
+}
+
 /// The graph that the settings ask for.
 fn wanted<'a>(
     config: &'a Config,
@@ -263,13 +296,8 @@ fn wanted<'a>(
     planned: Planned,
     library: &'a Path,
 ) -> Result<Graph<'a>, Failure> {
+    check_name(config)?;
     let name = config.play_device.as_str();
-    if !graph::valid_name(name) {
-        return Err(Failure::Usage(format!(
-            "`{name}` cannot be the name of a source: use up to 100 letters, digits, dots, dashes and underscores \
-             (--play-device, PLAY_DEVICE_NAME)"
-        )));
-    }
     let kind = match (planned, config.route) {
         (Planned::Load, Route::Pipewire) => {
             return Err(Failure::Usage(

@@ -8,9 +8,10 @@
 
 use super::child::{Kept, command, find_program};
 use super::control::{Answer, Control, Order, Other, Request, Status};
+use super::desk::{AtWork, attend, broken, tell_manager};
+use super::front::lock;
 use super::service::state_key;
 use super::session::take_away;
-use super::watch::{HEARTBEAT, tell_manager};
 use super::{defaults, far_end, find_mics, wanted, wanted_echo};
 use crate::cli::Planned;
 use crate::config::{Config, Latency, Route};
@@ -18,15 +19,18 @@ use crate::exit::Failure;
 use crate::plan::pipewire::Chain;
 use crate::plan::{self, Blocked, Graph, Present};
 use crate::pulse::{self, Connection, PulseError};
-use crate::{host, state};
+use crate::{host, say, state};
 use anyhow::{Context as _, anyhow};
 use driftmerge_dsp::params::delay_for_lag_ms;
 use driftmerge_dsp::{Controls, Snapshot};
 use sd_notify::NotifyState;
-use std::fs;
-use std::io;
+use std::fs::File;
+use std::io::{self, Write as _};
+use std::os::fd::AsRawFd as _;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 /// How often requests are answered and the process is looked after.
@@ -40,7 +44,19 @@ const START_LIMIT: Duration = Duration::from_secs(10);
 ///
 /// # Errors
 /// No plugin, no PipeWire or none that runs a filter-chain, no such microphone, or something is in the way.
-pub(super) fn run_until(config: &Config, stop: &AtomicBool) -> Result<(), Failure> {
+pub(super) fn run_until(
+    config: &Config,
+    stop: &Arc<AtomicBool>,
+    control: Option<Control>,
+    at_work: &AtWork,
+) -> Result<(), Failure> {
+    let there = Mutex::new(Told { server: true, there: false });
+    let began = Instant::now();
+    let act = |request| act(config, &request, &lock(&there).clone(), began, stop);
+    attend(control, at_work, act, || work(config, stop, &there, at_work))
+}
+
+fn work(config: &Config, stop: &Arc<AtomicBool>, told: &Mutex<Told>, at_work: &AtWork) -> Result<(), Failure> {
     let bundle = host::find_bundle(config.bundle.as_deref())?;
     let program = find_program("pipewire").ok_or_else(|| {
         Failure::Server(
@@ -48,7 +64,7 @@ pub(super) fn run_until(config: &Config, stop: &AtomicBool) -> Result<(), Failur
                 .into(),
         )
     })?;
-    let mut connection = Connection::open(config.server.as_deref())?;
+    let mut connection = Connection::open_until(config.server.as_deref(), stop)?;
     let present = pulse::survey(&mut connection)?;
     let (name, version) = &present.server;
     if !name.contains("PipeWire") {
@@ -56,7 +72,6 @@ pub(super) fn run_until(config: &Config, stop: &AtomicBool) -> Result<(), Failur
             "the sound server is `{name}` {version}, and route pipewire needs PipeWire; take --route direct"
         )));
     }
-    let mut control = open_control(config)?;
     let mics = find_mics(config, &present)?;
     let echo = wanted_echo(config, &present)?;
     let graph = wanted(config, &mics, echo.as_ref(), Planned::Run, Path::new(""))?;
@@ -67,17 +82,34 @@ pub(super) fn run_until(config: &Config, stop: &AtomicBool) -> Result<(), Failur
             return Err(Blocked::Taken { name: taken }.into());
         }
     }
-    let folder = tempfile::tempdir().context("cannot make a folder for PipeWire's configuration")?;
-    let file = folder.path().join("driftmerge.conf");
-    fs::write(&file, chain.configuration()).with_context(|| format!("cannot write {}", file.display()))?;
     let mut pipewire = command(&program);
-    pipewire.arg("-c").arg(&file).env("LV2_PATH", bundle.parent().unwrap_or(&bundle));
+    // Read by its handle, the file needs no name that could be left behind.
+    let file = configuration(&chain.configuration()).context("cannot write PipeWire's configuration")?;
+    pipewire.arg("-c").arg(format!("/proc/{}/fd/{}", std::process::id(), file.as_raw_fd()));
+    pipewire.env("LV2_PATH", bundle.parent().unwrap_or(&bundle));
     let process = Kept::new("PipeWire's filter-chain".into(), pipewire);
     let far_end = far_end::receiver(config, &graph.far_sink())?;
     let mut native = Native { config, graph: &graph, process, far_end, connection: Some(connection), there: false };
-    let ended = native.begin(&present).and_then(|()| native.serve(control.as_mut(), stop));
+    let served = AssertUnwindSafe(|| native.begin(&present, stop).and_then(|()| native.serve(told, at_work, stop)));
+    let ended = catch_unwind(served).unwrap_or_else(|panic| Err(broken(&*panic)));
+    tell_manager(NotifyState::Stopping);
     let closed = native.close();
-    ended.and(closed)
+    // Whoever ends it while it starts gets what they want.
+    if stop.load(Ordering::Relaxed) { closed } else { ended.and(closed) }
+}
+
+/// A file without a name.
+fn configuration(text: &str) -> io::Result<File> {
+    let mut file = tempfile::tempfile()?;
+    file.write_all(text.as_bytes())?;
+    Ok(file)
+}
+
+/// What is told of the server and the merged source.
+#[derive(Clone)]
+struct Told {
+    server: bool,
+    there: bool,
 }
 
 /// Prints the configuration.
@@ -90,27 +122,9 @@ pub(super) fn plan(config: &Config) -> Result<(), Failure> {
     let mut config = config.clone();
     config.route = Route::Pipewire;
     let graph = wanted(&config, &mics, echo.as_ref(), Planned::Run, Path::new(""))?;
-    for step in plan::steps(&graph, &present)? {
-        println!("# before: {}", step.pactl());
-    }
+    say::lines(plan::steps(&graph, &present)?.iter().map(|step| format!("# before: {}", step.pactl())))?;
     let learnt = state::load(&config.state_dir, &state_key(&config, &mics));
-    print!("{}", chain(&config, &graph, &learnt).configuration());
-    Ok(())
-}
-
-/// The socket; that another service listens there is a failure, that it cannot be had is none.
-fn open_control(config: &Config) -> Result<Option<Control>, Failure> {
-    match Control::open(&config.play_device) {
-        Ok(control) => Ok(Some(control)),
-        Err(why) if why.kind() == io::ErrorKind::AddrInUse => {
-            let name = &config.play_device;
-            Err(anyhow!("another `driftmerge run` is at work on `{name}`; stop that one first").into())
-        }
-        Err(why) => {
-            tracing::warn!("`driftmerge status` will not work: no socket for it: {why}");
-            Ok(None)
-        }
-    }
+    say::text(&chain(&config, &graph, &learnt).configuration())
 }
 
 /// What PipeWire is to run.
@@ -148,7 +162,7 @@ struct Native<'a> {
 
 impl Native<'_> {
     /// Makes what comes before the merge and starts the process; returns when the source is there.
-    fn begin(&mut self, present: &Present) -> Result<(), Failure> {
+    fn begin(&mut self, present: &Present, stop: &AtomicBool) -> Result<(), Failure> {
         let Some(connection) = &mut self.connection else { return Ok(()) };
         pulse::apply(connection, &plan::steps(self.graph, present)?)?;
         self.process.start().context("cannot start `pipewire`")?;
@@ -156,6 +170,9 @@ impl Native<'_> {
         loop {
             if let Some(why) = self.process.ended() {
                 return Err(refused(&why));
+            }
+            if stop.load(Ordering::Relaxed) {
+                return Err(PulseError::Stopped.into());
             }
             if has_source(connection, &self.config.play_device)? {
                 break;
@@ -170,14 +187,14 @@ impl Native<'_> {
             }
             std::thread::sleep(TURN);
         }
-        self.arrived(present)
+        self.arrived(present, false)
     }
 
     /// The source is there.
-    fn arrived(&mut self, present: &Present) -> Result<(), Failure> {
+    fn arrived(&mut self, present: &Present, again: bool) -> Result<(), Failure> {
         self.there = true;
         let (config, Some(connection)) = (self.config, &mut self.connection) else { return Ok(()) };
-        defaults::take(connection, present, config)?;
+        defaults::take(connection, present, config, again)?;
         tracing::info!("merging `{}` into `{}`, in PipeWire", self.labels().join("`, `"), config.play_device);
         tell_manager(NotifyState::Ready);
         Ok(())
@@ -188,9 +205,11 @@ impl Native<'_> {
     }
 
     /// Turns until a signal comes.
-    fn serve(&mut self, mut control: Option<&mut Control>, stop: &AtomicBool) -> Result<(), Failure> {
-        let (began, mut looked, mut beaten) = (Instant::now(), Instant::now(), Instant::now());
+    fn serve(&mut self, told: &Mutex<Told>, at_work: &AtWork, stop: &Arc<AtomicBool>) -> Result<(), Failure> {
+        let mut looked = Instant::now();
         while !stop.load(Ordering::Relaxed) {
+            at_work.say();
+            *lock(told) = Told { server: self.connection.is_some(), there: self.there };
             std::thread::sleep(TURN);
             if let Some(far_end) = &mut self.far_end {
                 far_end.look();
@@ -200,36 +219,20 @@ impl Native<'_> {
             }
             if looked.elapsed() > LOOK {
                 looked = Instant::now();
-                self.look()?;
-            }
-            if beaten.elapsed() > HEARTBEAT {
-                beaten = Instant::now();
-                tell_manager(NotifyState::Watchdog);
-            }
-            if let Some(control) = &mut control {
-                control.answer(|request| match request {
-                    Request::Status => Answer::Status(self.status(began)),
-                    Request::Do(Order::Stop) => {
-                        tracing::info!("told to end");
-                        stop.store(true, Ordering::Relaxed);
-                        Answer::Done("it ends".into())
-                    }
-                    Request::Do(_) => Answer::Refused(
-                        "on route pipewire the plugin is PipeWire's: it cannot be told anything while it runs; start \
-                         `driftmerge run` anew with other settings"
-                            .into(),
-                    ),
-                });
+                match self.look(stop) {
+                    Err(_) if stop.load(Ordering::Relaxed) => {}
+                    looked => looked?,
+                }
             }
         }
-        tell_manager(NotifyState::Stopping);
         Ok(())
     }
 
     /// Looks whether the server and the source are there, and mends what is not.
-    fn look(&mut self) -> Result<(), Failure> {
+    fn look(&mut self, stop: &Arc<AtomicBool>) -> Result<(), Failure> {
         let Some(connection) = &mut self.connection else {
-            let Ok(mut connection) = Connection::open(self.config.server.as_deref()) else { return Ok(()) };
+            let opened = Connection::open_until(self.config.server.as_deref(), stop);
+            let Ok(mut connection) = opened else { return Ok(()) };
             let Ok(present) = pulse::survey(&mut connection) else { return Ok(()) };
             let steps = plan::steps(self.graph, &present)?;
             // A microphone may not be there yet.
@@ -243,7 +246,7 @@ impl Native<'_> {
             Ok(true) if self.there => Ok(()),
             Ok(true) => {
                 let present = pulse::survey(connection)?;
-                self.arrived(&present)
+                self.arrived(&present, true)
             }
             Ok(false) => {
                 if std::mem::take(&mut self.there) {
@@ -266,42 +269,63 @@ impl Native<'_> {
         }
     }
 
-    /// What is told to whoever asks.
-    fn status(&self, began: Instant) -> Status {
-        let other = |label: &&str| Other {
-            microphone: (*label).to_owned(),
-            present: self.there,
-            state: "unknown: PipeWire's filter-chain does not tell".into(),
-            lag_ms: 0.0,
-            drift_ppm: 0.0,
-            confidence: 0.0,
-            weight: 0.0,
-            polarity: 1.0,
-        };
-        let labels = self.labels();
-        Status {
-            version: env!("CARGO_PKG_VERSION").into(),
-            source: self.config.play_device.clone(),
-            reference: labels[0].to_owned(),
-            present: self.there,
-            rate_hz: self.config.rate_hz,
-            up_s: began.elapsed().as_secs_f64(),
-            resting: false,
-            latency_ms: self.config.controls().delay_ms,
-            waiting_ms: None,
-            others: labels[1..].iter().map(other).collect(),
-        }
-    }
-
     /// Ends the process and takes away what came before it.
     fn close(mut self) -> Result<(), Failure> {
         self.process.stop();
         drop(self.far_end.take());
         let Some(mut connection) = self.connection.take() else { return Ok(()) };
         match take_away(&mut connection, &self.config.play_device) {
-            Ok(()) | Err(PulseError::Lost(_)) => Ok(()),
+            Ok(()) => Ok(()),
+            Err(PulseError::Lost(why)) => {
+                tracing::warn!("{why}; what is left in the server is removed by the next `driftmerge run` or `unload`");
+                Ok(())
+            }
             Err(error) => Err(error.into()),
         }
+    }
+}
+
+/// Answers a request.
+fn act(config: &Config, request: &Request, told: &Told, began: Instant, stop: &AtomicBool) -> Answer {
+    match request {
+        Request::Status => Answer::Status(status(config, told, began)),
+        Request::Do(Order::Stop) => {
+            tracing::info!("shutdown requested");
+            stop.store(true, Ordering::Relaxed);
+            Answer::Done("it ends".into())
+        }
+        Request::Do(_) => Answer::Refused(
+            "on route pipewire the plugin is PipeWire's: nothing can be changed while it runs; start `driftmerge run` \
+             anew with other settings"
+                .into(),
+        ),
+    }
+}
+
+fn status(config: &Config, told: &Told, began: Instant) -> Status {
+    let other = |microphone: &String| Other {
+        microphone: microphone.clone(),
+        present: told.there,
+        state: "unknown: PipeWire's filter-chain does not tell".into(),
+        lag_ms: 0.0,
+        drift_ppm: 0.0,
+        confidence: 0.0,
+        weight: 0.0,
+        polarity: 1.0,
+    };
+    Status {
+        version: env!("CARGO_PKG_VERSION").into(),
+        source: config.play_device.clone(),
+        reference: config.microphones.first().cloned().unwrap_or_default(),
+        present: told.there,
+        server: told.server,
+        notices: Vec::new(),
+        rate_hz: config.rate_hz,
+        up_s: began.elapsed().as_secs_f64(),
+        resting: false,
+        latency_ms: config.controls().delay_ms,
+        waiting_ms: None,
+        others: config.microphones.iter().skip(1).map(other).collect(),
     }
 }
 

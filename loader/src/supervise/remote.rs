@@ -1,9 +1,11 @@
 //! The commands that talk to a running service through its socket.
 
-use super::control::{Answer, Order, Other, Request, Status, socket};
+use super::control::{Answer, Order, Other, Request, Status, same_user};
+use super::runtime_folder::{self, socket, socket_in};
 use crate::cli::{SetArgs, StatusArgs};
 use crate::config::Config;
 use crate::exit::Failure;
+use crate::say::{self, plain};
 use anyhow::{Context as _, anyhow};
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::os::unix::net::UnixStream;
@@ -14,6 +16,8 @@ use std::time::Duration;
 const ANSWER_LIMIT: Duration = Duration::from_secs(2);
 /// How long it may take to end: the server may be slow to take modules away.
 const END_LIMIT: Duration = Duration::from_secs(10);
+/// No answer is longer, bytes.
+const LONGEST_ANSWER: u64 = 1 << 20;
 /// How often `monitor` asks.
 const MONITOR: Duration = Duration::from_millis(500);
 
@@ -23,27 +27,36 @@ type Connection = BufReader<UnixStream>;
 /// Asks the service of the merged source `name`.
 fn ask(name: &str, request: &Request) -> Result<(Answer, Connection), Failure> {
     let path = socket(name);
-    let stream = UnixStream::connect(&path).map_err(|error| {
+    let none = |error: std::io::Error| {
         anyhow!(
             "no `driftmerge run` for `{name}` is at work here: {} does not answer ({error}); start one, or name its \
              source by PLAY_DEVICE_NAME",
             path.display()
         )
-    })?;
+    };
+    let folder = runtime_folder::existing().map_err(none)?;
+    let stream = UnixStream::connect(socket_in(&folder, name)).map_err(none)?;
+    if !same_user(&stream) {
+        return Err(anyhow!("{} is another user's and is not believed", path.display()).into());
+    }
     let mut line = serde_json::to_vec(request).context("the request cannot be written")?;
     line.push(b'\n');
     let mut answer = String::new();
     let mut connection = BufReader::new(stream);
     let stream = connection.get_mut();
-    stream
+    let answered = stream
         .set_read_timeout(Some(ANSWER_LIMIT))
-        .and_then(|()| stream.write_all(&line))
-        .and_then(|()| connection.read_line(&mut answer))
-        .with_context(|| format!("{} does not answer", path.display()))?;
+        .and_then(|()| match stream.write_all(&line) {
+            // Refused before it was asked: the answer says why.
+            Err(why) if why.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
+            written => written,
+        })
+        .and_then(|()| connection.by_ref().take(LONGEST_ANSWER).read_line(&mut answer));
+    answered.with_context(|| format!("{} does not answer", path.display()))?;
     let answer = serde_json::from_str(&answer).with_context(|| format!("{} is of another version", path.display()))?;
     match answer {
-        Answer::Refused(why) => Err(Failure::Usage(why)),
-        Answer::Failed(why) => Err(anyhow!(why).into()),
+        Answer::Refused(why) => Err(Failure::Usage(plain(&why).into_owned())),
+        Answer::Failed(why) => Err(anyhow!(plain(&why).into_owned()).into()),
         answer => Ok((answer, connection)),
     }
 }
@@ -59,32 +72,41 @@ fn ask_status(name: &str) -> Result<Status, Failure> {
 fn command(config: &Config, order: Order) -> Result<Connection, Failure> {
     let (answer, connection) = ask(&config.play_device, &Request::Do(order))?;
     if let Answer::Done(words) = answer {
-        println!("{words}");
+        say::line(plain(&words))?;
     }
     Ok(connection)
 }
 
 /// The status for people: a line for the source, one for each microphone.
 fn lines(status: &Status) -> String {
+    use std::fmt::Write as _;
     let away = |present: bool| if present || status.resting { "" } else { "  (away)" };
-    let resting = if status.resting { ", resting: nobody records it" } else { "" };
+    let resting = match (status.server, status.resting) {
+        (false, _) => ", waiting for the sound server",
+        (true, true) => ", resting: nobody records it",
+        (true, false) => "",
+    };
     let mut text = format!(
         "{}: latency {:.0} ms{resting}\n  {}: reference{}",
-        status.source,
+        plain(&status.source),
         status.latency_ms,
-        status.reference,
+        plain(&status.reference),
         away(status.present)
     );
     for other in &status.others {
-        use std::fmt::Write as _;
         let Other { microphone, state, lag_ms, drift_ppm, confidence, weight, .. } = other;
         write!(
             text,
-            "\n  {microphone}: {state}, lag {lag_ms:.3} ms, drift {drift_ppm:.2} ppm, confidence {confidence:.2}, \
+            "\n  {}: {}, lag {lag_ms:.3} ms, drift {drift_ppm:.2} ppm, confidence {confidence:.2}, \
              share {weight:.2}{}",
+            plain(microphone),
+            plain(state),
             away(other.present)
         )
         .expect("a text takes all");
+    }
+    for notice in &status.notices {
+        write!(text, "\n  note: {}", plain(notice)).expect("a text takes all");
     }
     text
 }
@@ -96,11 +118,10 @@ fn lines(status: &Status) -> String {
 pub fn status(config: &Config, args: &StatusArgs) -> Result<(), Failure> {
     let status = ask_status(&config.play_device)?;
     if args.json {
-        println!("{}", serde_json::to_string_pretty(&status).context("the status is no JSON")?);
+        say::line(serde_json::to_string_pretty(&status).context("the status is no JSON")?)
     } else {
-        println!("{}", lines(&status));
+        say::line(lines(&status))
     }
-    Ok(())
 }
 
 /// Prints what a running service knows, again and again, until a signal comes or the service ends.
@@ -108,13 +129,13 @@ pub fn status(config: &Config, args: &StatusArgs) -> Result<(), Failure> {
 /// # Errors
 /// There is none, or it ended.
 pub fn monitor(config: &Config, args: &StatusArgs) -> Result<(), Failure> {
-    let stop = super::service::stop_on_signals()?;
+    let stop = super::ending::stop_on_signals()?;
     while !stop.load(Ordering::Relaxed) {
         let status = ask_status(&config.play_device)?;
         if args.json {
-            println!("{}", serde_json::to_string(&status).context("the status is no JSON")?);
+            say::line(serde_json::to_string(&status).context("the status is no JSON")?)?;
         } else {
-            println!("{}", lines(&status));
+            say::line(lines(&status))?;
         }
         std::thread::sleep(MONITOR);
     }
@@ -154,6 +175,6 @@ pub fn stop(config: &Config) -> Result<(), Failure> {
     let stream = connection.get_mut();
     stream.set_read_timeout(Some(END_LIMIT)).context("cannot wait for the end")?;
     // The service closes the connection last of all.
-    connection.read_to_end(&mut Vec::new()).context("the service was told to end and has not yet")?;
+    connection.read_to_end(&mut Vec::new()).context("the service has not ended yet")?;
     Ok(())
 }

@@ -1,34 +1,51 @@
 //! `driftmerge run`: the service, until a signal ends it.
 //!
-//! The main thread turns the server's main loop, moves sound between streams and rings (`session`), and watches
-//! (`watch`): a microphone that goes away is looked for again, a server that goes away is waited for, and the graph
-//! is made anew. The plugin runs in the merger's thread all the while, so that what it has learnt outlives both.
+//! The main thread turns the server's main loop, moves sound between streams and rings (`session`), and watches (`watch`): a
+//! microphone that goes away is looked for again, a server that goes away or hangs is waited for, and the graph is made
+//! anew. The plugin runs in the merger's thread all the while, so that what it has learnt outlives both. A third thread
+//! answers requests meanwhile (`desk`).
+//!
+//! Ending is done in steps that do not depend on each other: what was learnt is saved first, for that needs no server.
 
-use super::child::Kept;
-use super::control::{Answer, Control, Order, Other, Request, Status};
+use super::control::claim;
+use super::desk::{AtWork, attend, broken, tell_manager};
 use super::far_end;
+use super::front::{Front, Store, lock};
 use super::native;
+use super::seen::Seen;
 use super::session::{Link, Session};
 use super::watch::Watch;
-use super::{find_mic, find_mics, wanted, wanted_echo};
+use super::{check_name, find_mic, find_mics, wanted, wanted_echo};
 use crate::cli::Planned;
 use crate::config::{Config, Latency, Route};
 use crate::exit::Failure;
-use crate::host::merger::{self, Delay, StageStart};
+use crate::host::merger::{self, StageStart};
 use crate::host::{self, Hosted, Merger, Meters};
 use crate::plan::{Echo, Graph, Mic, Present};
 use crate::pulse::{self, Connection, PulseError};
-use crate::state::{self, StateError};
-use anyhow::Context as _;
+use crate::state;
+use anyhow::{Context as _, anyhow};
 use driftmerge_dsp::Snapshot;
 use driftmerge_dsp::params::STATE_NAMES;
+use sd_notify::NotifyState;
+use std::collections::VecDeque;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-/// How long the plugin's thread may take to tell what it has learnt; it takes some milliseconds.
-const SNAPSHOT_LIMIT: Duration = Duration::from_millis(500);
+/// The merging thread makes a turn every 50 ms; one that has made none for this long is dead.
+const DEAD_AFTER: Duration = Duration::from_millis(700);
+/// What counts as passed between two looks at it: while the program stands still, so does the thread.
+const LOOK_COUNTS: Duration = Duration::from_millis(60);
+/// It is started again this often in this time; then the service gives up, and the service manager may start all anew.
+const RESTARTS: usize = 3;
+const RESTARTS_IN: Duration = Duration::from_secs(60);
+/// How often a server that is away is looked for.
+const RETRY: Duration = Duration::from_millis(250);
+/// A turn without a server.
+const AWAY_TURN: Duration = Duration::from_millis(20);
 
 /// What a service knew when it ended.
 #[derive(Clone, Debug)]
@@ -42,61 +59,70 @@ pub struct Learnt {
 /// # Errors
 /// No plugin, no server, no such microphone, or something is in the way.
 pub fn run(config: &Config) -> Result<(), Failure> {
-    let stop = stop_on_signals()?;
+    let stop = super::ending::stop_on_signals()?;
     run_until(config, &stop).map(|_| ())
-}
-
-/// A flag that SIGINT, SIGTERM and SIGQUIT set.
-///
-/// # Errors
-/// The system does not let signals be watched.
-pub fn stop_on_signals() -> Result<Arc<AtomicBool>, Failure> {
-    let stop = Arc::new(AtomicBool::new(false));
-    for signal in signal_hook::consts::TERM_SIGNALS {
-        signal_hook::flag::register(*signal, Arc::clone(&stop)).context("cannot watch for signals")?;
-    }
-    Ok(stop)
 }
 
 /// Runs the service until `stop` is set.
 ///
 /// # Errors
 /// As [`run`].
-pub fn run_until(config: &Config, stop: &AtomicBool) -> Result<Learnt, Failure> {
+pub fn run_until(config: &Config, stop: &Arc<AtomicBool>) -> Result<Learnt, Failure> {
+    check_name(config)?;
+    // First of all, for this is what keeps two from working on the same graph.
+    let control = claim(&config.play_device)?;
+    let at_work = AtWork::new();
     if config.route == Route::Pipewire {
-        return native::run_until(config, stop).map(|()| Learnt { meters: Vec::new() });
+        return native::run_until(config, stop, control, &at_work).map(|()| Learnt { meters: Vec::new() });
     }
+    let front = Front::new(config, stop);
+    attend(control, &at_work, |request| front.act(request), || work(config, stop, &front, &at_work))
+}
+
+fn work(config: &Config, stop: &Arc<AtomicBool>, front: &Front, at_work: &AtWork) -> Result<Learnt, Failure> {
     let bundle = host::find_bundle(config.bundle.as_deref())?;
-    let plugins: Result<Vec<Hosted>, _> =
-        config.microphones.iter().skip(1).map(|_| Hosted::load(&bundle, f64::from(config.rate_hz))).collect();
-    let plugins = plugins?;
-    let mut connection = Connection::open(config.server.as_deref())?;
+    let plugins = load_plugins(&bundle, config)?;
+    let nothing = || Learnt { meters: Vec::new() };
+    let begun = begin(config, stop, front);
+    let (service, session) = match begun {
+        // Whoever ends it while it starts gets what they want.
+        Err(_) if stop.load(Ordering::Relaxed) => return Ok(nothing()),
+        begun => begun?,
+    };
+    let far_end = far_end::receiver(config, &service.graph(&service.mics)?.far_sink());
+    let (before, seen) = (vec![0; service.mics.len()], lock(&front.seen).clone());
+    let mut state = Running { session: Some(session), merging: None, before, seen };
+    let served = far_end.and_then(|far_end| {
+        let started = service.merge(&bundle, plugins, service.store.learnt_before(), config)?;
+        front.merges(&started.merger, &service.labels, &service.store);
+        state.merging = Some(started);
+        catch_unwind(AssertUnwindSafe(|| service.serve(&mut state, front, at_work, far_end)))
+            .unwrap_or_else(|panic| Err(broken(&*panic)))
+    });
+    tell_manager(NotifyState::Stopping);
+    let mut meters = Vec::new();
+    if let Some(merging) = &state.merging {
+        meters = merging.merger.meters();
+        service.store.keep_or_tell(&merging.merger.stop().unwrap_or_else(|| merging.learnt.clone()));
+    }
+    let closed = state.session.map_or(Ok(()), |session| session.close(&service));
+    served.and(closed).map(|()| Learnt { meters })
+}
+
+/// Connects, looks for the microphones, and makes the graph.
+fn begin<'a>(config: &'a Config, stop: &'a Arc<AtomicBool>, front: &Front) -> Result<(Service<'a>, Session), Failure> {
+    let mut connection = Connection::open_until(config.server.as_deref(), stop)?;
     let present = pulse::survey(&mut connection)?;
     let service = Service::new(config, find_mics(config, &present)?, wanted_echo(config, &present)?, stop);
-    let (mut link, inputs, output) = Link::new(config, service.mics.len());
-    let far_end = far_end::receiver(config, &service.graph(&service.mics)?.far_sink())?;
-    let mut session = Session::open(&service, connection, &vec![0; service.mics.len()])?;
-    let snapshots = service.learnt_before();
-    let stages = plugins.into_iter().zip(snapshots).map(|(plugin, snapshot)| StageStart { plugin, snapshot }).collect();
-    let start = merger::Start {
-        stages,
-        controls: config.controls(),
-        auto_delay: config.latency == Latency::Auto,
-        rate_hz: f64::from(config.rate_hz),
-        own_clocks: config.route == Route::Direct,
-    };
-    let mut merger = Merger::start(start, inputs, output);
-    // It lives until the graph is taken away: who stops the service waits for that.
-    let mut control = Control::open(&config.play_device)
-        .map_err(|why| tracing::warn!("`driftmerge status` will not work: no socket for it: {why}"))
-        .ok();
-    let ended = service.serve(&mut session, &mut link, &mut merger, control.as_mut(), far_end);
-    let meters = merger.meters();
-    if let Some(snapshots) = merger.stop() {
-        service.keep_or_tell(&snapshots);
-    }
-    session.close(&service)?;
-    ended.map(|()| Learnt { meters })
+    let before = vec![0; service.mics.len()];
+    let session = Session::open(&service, connection, &before, false)?;
+    lock(&front.seen).present = vec![true; service.mics.len()];
+    Ok((service, session))
+}
+
+fn load_plugins(bundle: &Path, config: &Config) -> Result<Vec<Hosted>, Failure> {
+    let rate_hz = f64::from(config.rate_hz);
+    config.microphones.iter().skip(1).map(|_| Ok(Hosted::load(bundle, rate_hz)?)).collect()
 }
 
 /// Under what is kept what is learnt about `mics`.
@@ -111,6 +137,41 @@ pub(super) fn state_key(config: &Config, mics: &[Mic]) -> state::Key {
     state::Key { microphones, rate_hz: config.rate_hz }
 }
 
+/// The thread that merges, this side of its rings, and what it has said.
+struct Merging {
+    bundle: PathBuf,
+    merger: Arc<Merger>,
+    link: Link,
+    /// What it said last that it has learnt.
+    learnt: Vec<Option<Snapshot>>,
+    beat: Option<u64>,
+    still: Duration,
+    looked: Instant,
+}
+
+impl Merging {
+    /// Whether the thread is dead, or hangs.
+    fn dead(&mut self) -> bool {
+        let beat = self.merger.beat();
+        let passed = self.looked.elapsed().min(LOOK_COUNTS);
+        self.looked = Instant::now();
+        self.still = if beat == self.beat { self.still + passed } else { Duration::ZERO };
+        self.beat = beat;
+        beat.is_none() || self.still > DEAD_AFTER
+    }
+}
+
+/// What changes while the service runs.
+struct Running {
+    /// None while the server is away.
+    session: Option<Session>,
+    merging: Option<Merging>,
+    /// Frames received from each microphone so far.
+    before: Vec<u64>,
+    /// What is to be told.
+    seen: Seen,
+}
+
 /// What stays the same while the service runs.
 pub(super) struct Service<'a> {
     pub config: &'a Config,
@@ -119,132 +180,120 @@ pub(super) struct Service<'a> {
     /// What people call them.
     pub labels: Vec<String>,
     echo: Option<Echo>,
-    pub stop: &'a AtomicBool,
-    /// Under what is learnt is kept.
-    key: state::Key,
+    pub stop: &'a Arc<AtomicBool>,
+    pub store: Store,
 }
 
 impl<'a> Service<'a> {
-    fn new(config: &'a Config, mics: Vec<Mic>, echo: Option<Echo>, stop: &'a AtomicBool) -> Self {
+    fn new(config: &'a Config, mics: Vec<Mic>, echo: Option<Echo>, stop: &'a Arc<AtomicBool>) -> Self {
         let labels: Vec<String> = mics.iter().map(|mic| mic.label.clone()).collect();
-        let key = state_key(config, &mics);
-        Self { config, mics, labels, echo, stop, key }
+        let store = Store { folder: config.state_dir.clone(), key: state_key(config, &mics) };
+        Self { config, mics, labels, echo, stop, store }
+    }
+
+    /// Starts the thread that merges, which knows `learnt`.
+    fn merge(
+        &self,
+        bundle: &Path,
+        plugins: Vec<Hosted>,
+        learnt: Vec<Option<Snapshot>>,
+        config: &Config,
+    ) -> Result<Merging, Failure> {
+        let (link, inputs, output) = Link::new(self.config, self.mics.len());
+        let stages =
+            plugins.into_iter().zip(&learnt).map(|(plugin, snapshot)| StageStart { plugin, snapshot: *snapshot });
+        let start = merger::Start {
+            stages: stages.collect(),
+            controls: config.controls(),
+            auto_delay: config.latency == Latency::Auto,
+            rate_hz: f64::from(config.rate_hz),
+            own_clocks: config.route == Route::Direct,
+            late_limit_frames: super::session::late_limit_frames(config),
+        };
+        let merger = Arc::new(Merger::start(start, inputs, output).context("cannot start the thread that merges")?);
+        let bundle = bundle.to_owned();
+        Ok(Merging { bundle, merger, link, learnt, beat: None, still: Duration::ZERO, looked: Instant::now() })
     }
 
     /// Turns until a signal comes.
     fn serve(
         &self,
-        session: &mut Session,
-        link: &mut Link,
-        merger: &mut Merger,
-        mut control: Option<&mut Control>,
-        mut far_end: Option<Kept>,
+        state: &mut Running,
+        front: &Front,
+        at_work: &AtWork,
+        mut far_end: Option<super::child::Kept>,
     ) -> Result<(), Failure> {
         let mut watch = Watch::new();
-        let mut config = self.config.clone();
+        let mut retried = Instant::now();
+        let mut deaths: VecDeque<Instant> = VecDeque::new();
         while !self.stop.load(Ordering::Relaxed) {
-            match session.turn(self, link, merger) {
-                Ok(()) => {}
-                Err(PulseError::Lost(why)) => {
-                    tracing::warn!("{why}; waiting for the server");
-                    if !session.reopen(self) {
-                        break;
-                    }
-                    tracing::info!("the server is back");
+            at_work.say();
+            let Some(merging) = &mut state.merging else { return Ok(()) };
+            if merging.dead() {
+                deaths.retain(|at| at.elapsed() < RESTARTS_IN);
+                deaths.push_back(Instant::now());
+                if deaths.len() > RESTARTS {
+                    return Err(anyhow!("the thread that merges has ended {} times in a minute", deaths.len()).into());
                 }
-                Err(error) => return Err(error.into()),
+                tracing::error!("the thread that merges has ended or hangs; starting it again from what it last knew");
+                let (bundle, config) = (merging.bundle.clone(), front.config());
+                *merging = self.merge(&bundle, load_plugins(&bundle, &config)?, merging.learnt.clone(), &config)?;
+                front.merges(&merging.merger, &self.labels, &self.store);
             }
-            watch.look(self, session, merger);
+            if let Some(session) = &mut state.session {
+                match session.turn(self, &mut merging.link, &merging.merger, &mut state.seen) {
+                    Ok(()) => state.before.copy_from_slice(&session.before),
+                    Err(PulseError::Lost(why)) => {
+                        tracing::warn!("{why}; waiting for the server");
+                        state.session = None;
+                        state.seen.server = false;
+                        lock(&front.seen).clone_from(&state.seen);
+                    }
+                    Err(PulseError::Stopped) => break,
+                    Err(error) => return Err(error.into()),
+                }
+            } else {
+                merging.link.output_clear();
+                std::thread::sleep(AWAY_TURN);
+                if retried.elapsed() > RETRY {
+                    state.session = self.reopen(&state.before, &merging.merger);
+                    retried = Instant::now();
+                    state.seen.server = state.session.is_some();
+                }
+            }
+            let mut published = lock(&front.seen);
+            if *published != state.seen {
+                published.clone_from(&state.seen);
+            }
+            drop(published);
+            if let Some(snapshots) = watch.look(self, state.session.as_ref(), &merging.merger) {
+                merging.learnt = snapshots;
+            }
             if let Some(far_end) = &mut far_end {
                 far_end.look();
-            }
-            if let Some(control) = &mut control {
-                control.answer(|request| match request {
-                    Request::Status => Answer::Status(self.status(session, merger, watch.began)),
-                    Request::Do(order) => self.act(order, &mut config, merger),
-                });
             }
         }
         watch.end();
         Ok(())
     }
 
-    /// Does what somebody asked for; `config` holds the settings as they were changed so far.
-    fn act(&self, order: Order, config: &mut Config, merger: &mut Merger) -> Answer {
-        const BUSY: &str = "too many changes wait to be taken; try again";
-        match order {
-            Order::Set(changes) => match config.changed(&changes) {
-                Err(why) => Answer::Refused(why.to_string()),
-                Ok(changed) => {
-                    let delay = match (changes.iter().any(|(key, _)| key == "latency"), changed.latency) {
-                        (false, _) => Delay::Keep,
-                        (true, Latency::Auto) => Delay::Choose,
-                        (true, Latency::Fixed(_)) => Delay::Set,
-                    };
-                    if !merger.set_controls(changed.controls(), delay) {
-                        return Answer::Failed(BUSY.into());
-                    }
-                    *config = changed;
-                    let words: Vec<_> = changes.iter().map(|(key, value)| format!("{key} is {value}")).collect();
-                    tracing::info!("told to change: {}", words.join(", "));
-                    Answer::Done(format!("{} until `driftmerge run` ends", words.join(", ")))
-                }
-            },
-            Order::Reset if !merger.reset() => Answer::Failed(BUSY.into()),
-            Order::Reset => {
-                tracing::info!("told to forget what was learnt");
-                match state::forget(&self.config.state_dir, &self.key) {
-                    Ok(()) => Answer::Done("what was learnt is forgotten; searching".into()),
-                    Err(why) => Answer::Failed(format!(
-                        "searching again, but {} cannot be taken away: {why}",
-                        self.key.path(&self.config.state_dir).display()
-                    )),
-                }
-            }
-            Order::Save => match merger.snapshots_now(SNAPSHOT_LIMIT).map(|snapshots| self.keep(&snapshots)) {
-                Some(Ok(Some(path))) => Answer::Done(format!("what was learnt is kept in {}", path.display())),
-                Some(Ok(None)) => Answer::Failed("nothing has been learnt yet: no two microphones have locked".into()),
-                Some(Err(why)) => Answer::Failed(self.not_kept(&why)),
-                None => Answer::Failed("the plugin's thread does not tell what it has learnt; try again".into()),
-            },
-            Order::Stop => {
-                tracing::info!("told to end");
-                self.stop.store(true, Ordering::Relaxed);
-                Answer::Done("it ends".into())
-            }
+    /// Opens everything anew, if the server is back.
+    fn reopen(&self, before: &[u64], merger: &Merger) -> Option<Session> {
+        for mic in 0..self.mics.len() {
+            merger.set_alive(mic, false);
         }
-    }
-
-    /// What is told to whoever asks.
-    fn status(&self, session: &Session, merger: &Merger, began: Instant) -> Status {
-        let meters = merger.meters();
-        let ms = |frames: f32| frames / self.config.rate_hz as f32 * 1e3;
-        let mut before_frames = 0.0;
-        let others = meters.iter().enumerate().map(|(i, meters)| {
-            let lag_ms = meters.lag_ms + ms(before_frames);
-            before_frames += meters.latency_frames;
-            Other {
-                microphone: self.labels[i + 1].clone(),
-                present: session.alive[i + 1],
-                state: state_name(meters).into(),
-                lag_ms,
-                drift_ppm: meters.drift_ppm,
-                confidence: meters.confidence,
-                weight: meters.weight,
-                polarity: meters.polarity,
+        let opened = Connection::open_until(self.config.server.as_deref(), self.stop)
+            .map_err(Failure::from)
+            .and_then(|connection| Session::open(self, connection, before, true));
+        match opened {
+            Ok(session) => {
+                tracing::info!("the server is back");
+                Some(session)
             }
-        });
-        Status {
-            others: others.collect(),
-            version: env!("CARGO_PKG_VERSION").into(),
-            source: self.config.play_device.clone(),
-            reference: self.labels[0].clone(),
-            present: session.alive[0],
-            rate_hz: self.config.rate_hz,
-            up_s: began.elapsed().as_secs_f64(),
-            resting: session.resting,
-            latency_ms: ms(meters.iter().map(|m| m.latency_frames).sum()),
-            waiting_ms: session.player.waiting_s().map(|waiting_s| waiting_s * 1e3),
+            Err(error) => {
+                tracing::debug!("{error}");
+                None
+            }
         }
     }
 
@@ -264,42 +313,14 @@ impl<'a> Service<'a> {
                 mics[i].there = tunnels.get(i) == Some(&true);
                 continue;
             }
-            let others =
-                |source: &str| mics.iter().enumerate().any(|(j, mic)| j != i && mic.there && mic.source == source);
-            let found = find_mic(present, name).ok().filter(|mic| !others(&mic.source));
+            let others = |found: &Mic| mics.iter().enumerate().any(|(j, mic)| j != i && mic.there && mic.is(found));
+            let found = find_mic(present, name).ok().filter(|mic| !others(mic));
             let mic = &mut mics[i];
             match found {
-                Some(found) => (mic.source, mic.there) = (found.source, true),
+                Some(found) => (mic.source, mic.channel, mic.there) = (found.source, found.channel, true),
                 None => mic.there = false,
             }
         }
-    }
-
-    /// What an earlier run learnt about these microphones, one entry for each after A.
-    fn learnt_before(&self) -> Vec<Option<Snapshot>> {
-        state::load(&self.config.state_dir, &self.key)
-    }
-
-    /// Keeps what was learnt for the next run, and gives the file; None: there was nothing.
-    fn keep(&self, snapshots: &[Option<Snapshot>]) -> Result<Option<PathBuf>, StateError> {
-        if snapshots.iter().all(Option::is_none) {
-            return Ok(None);
-        }
-        state::save(&self.config.state_dir, &self.key, snapshots).map(Some)
-    }
-
-    /// The same; that it failed is told in the log.
-    pub fn keep_or_tell(&self, snapshots: &[Option<Snapshot>]) {
-        match self.keep(snapshots) {
-            Ok(Some(path)) => tracing::debug!("what was learnt is kept in {}", path.display()),
-            Ok(None) => {}
-            Err(why) => tracing::warn!("{}", self.not_kept(&why)),
-        }
-    }
-
-    fn not_kept(&self, why: &StateError) -> String {
-        let folder = self.config.state_dir.display();
-        format!("what was learnt cannot be kept in {folder}: {why}; the next start will search anew")
     }
 }
 

@@ -3,17 +3,19 @@
 //! A session ends with its server; what must outlive it (rings, the merger, what was received) is handed in.
 
 use super::defaults;
+use super::guard::{self, Guard};
+use super::seen::{Notices, Seen};
 use super::service::Service;
 use crate::config::{Config, Route};
 use crate::exit::Failure;
+use crate::host::delivery::Delivery;
 use crate::host::pace::Clock;
 use crate::host::{Merger, Meters};
-use crate::plan::{self, Graph, Mic, Present, Step};
+use crate::plan::{self, Graph, Mic, Module, Present};
 use crate::pulse::capture::Taken;
-use crate::pulse::{self, Capture, Connection, Player, PulseError, Sign};
+use crate::pulse::{self, Capture, Connection, Input, Player, PulseError, Sign};
 use ringbuf::traits::{Consumer as _, Split as _};
 use ringbuf::{HeapCons, HeapProd, HeapRb};
-use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 /// Longest wait in one turn of the server's main loop; merged sound waits for it at most so long.
@@ -24,14 +26,22 @@ const RESTING_TURN: Duration = Duration::from_millis(50);
 const RING_S: f64 = 4.0;
 /// A microphone that delivers nothing for so long, beyond its fragments, is replaced by silence.
 const PATIENCE: Duration = Duration::from_millis(100);
-/// How often a missing microphone or server is looked for.
+/// A microphone may be later than another by this, beyond its fragments, before it is no longer waited for, s.
+const LATE_S: f64 = 0.02;
+/// Between two turns at most this passes, unless program or server stood still: then what waits is old.
+const STILL: Duration = Duration::from_millis(500);
+/// All that waited has come after this time.
+const CATCH_UP: Duration = Duration::from_millis(300);
+/// How often a missing microphone is looked for.
 const RETRY: Duration = Duration::from_millis(250);
 /// How often it is asked whether somebody records the merged source.
 const RECORDED_LOOK: Duration = Duration::from_millis(200);
-/// Nobody has recorded for so long: the microphones are let go.
+/// Nobody has recorded for so long: capture is suspended.
 const REST_AFTER: Duration = Duration::from_secs(4);
 /// The same before the first lock: what is learnt then makes the first word of the first recording right.
 const REST_AFTER_UNLOCKED: Duration = Duration::from_secs(60);
+/// Lost frames are logged once in this time, with their sum.
+const LOSS_LOG: Duration = Duration::from_secs(10);
 
 /// This side of the rings.
 pub(super) struct Link {
@@ -52,6 +62,16 @@ impl Link {
         let (out, output) = ring();
         (Self { inputs, output }, theirs, out)
     }
+
+    /// Throws merged sound away that nobody can play.
+    pub fn output_clear(&mut self) {
+        self.output.clear();
+    }
+}
+
+/// How much later than another a microphone may be before it is no longer waited for, frames.
+pub(super) fn late_limit_frames(config: &Config) -> usize {
+    2 * config.chunk_frames as usize + (LATE_S * f64::from(config.rate_hz)) as usize
 }
 
 /// The streams of one connection.
@@ -62,35 +82,55 @@ pub(super) struct Session {
     /// One for each microphone, or one stereo one for both; None while its source is away.
     captures: Vec<Option<Capture>>,
     /// Whether each microphone delivers; both are as the one stream is on the loopback route.
-    pub alive: Vec<bool>,
-    /// Frames received from each by streams that are gone.
-    before: Vec<u64>,
+    alive: Vec<bool>,
+    /// Frames received from each by streams that are gone, and by this one.
+    pub before: Vec<u64>,
     pub player: Player,
     /// By what it is seen that somebody records the merged source.
     sign: Sign,
     rate_hz: f64,
     /// One for each microphone after A.
     pub clocks: Vec<Clock>,
+    deliveries: Vec<Delivery>,
     /// What A had taken by its newest answer.
     taken_by_a: Option<Taken>,
     begin: Instant,
     retried: Instant,
-    /// The microphones are let go because nobody records.
+    turned: Instant,
+    /// What was waiting when all stood still is thrown away until then.
+    catching_up: Option<Instant>,
+    guard: Guard,
+    /// Capture is suspended because nobody records.
     pub resting: bool,
     /// When a microphone came back last.
     pub back: Instant,
     recorded: Instant,
     recorded_looked: Instant,
+    /// Frames of each microphone that were lost and are not in the log yet, and when that was written.
+    lost: Vec<u64>,
+    logged: Option<Instant>,
 }
 
 impl Session {
-    /// Makes the graph and opens the streams; `before` counts the frames that were received earlier.
-    pub fn open(service: &Service, mut connection: Connection, before: &[u64]) -> Result<Self, Failure> {
+    /// Makes the graph and opens the streams; `before` counts the frames that were received earlier. `again`: it is not the
+    /// first time in this run.
+    pub fn open(service: &Service, mut connection: Connection, before: &[u64], again: bool) -> Result<Self, Failure> {
         let config = service.config;
-        let present = pulse::survey(&mut connection)?;
-        let graph = service.graph(&service.mics)?;
-        pulse::apply(&mut connection, &plan::steps(&graph, &present)?)?;
-        let opened = Self::open_streams(service, &mut connection, &graph, &present, before);
+        connection.watch()?;
+        let mut present = pulse::survey(&mut connection)?;
+        if again {
+            guard::without_own(&mut present);
+        }
+        let mut mics = service.mics.clone();
+        if again {
+            service.find_again(&present, &mut mics);
+        }
+        let graph = service.graph(&mics)?;
+        let steps = plan::steps(&graph, &present)?;
+        // What comes again before a microphone that is away is not waited for.
+        let made =
+            if again { pulse::apply_some(&mut connection, &steps) } else { pulse::apply(&mut connection, &steps) };
+        let opened = made.and_then(|()| Self::open_streams(service, &mut connection, &graph, &present, before, again));
         let (captures, player) = match opened {
             Ok(opened) => opened,
             Err(error) => {
@@ -101,23 +141,30 @@ impl Session {
         };
         let now = Instant::now();
         let rate_hz = f64::from(config.rate_hz);
+        let count = service.mics.len();
         Ok(Self {
             connection,
-            mics: service.mics.clone(),
+            mics,
             captures,
-            alive: vec![true; service.mics.len()],
+            alive: vec![true; count],
             before: before.to_vec(),
             player,
             sign: if present.is_pipewire() { Sign::Connected } else { Sign::Runs },
             rate_hz,
-            clocks: vec![Clock::new(rate_hz); service.mics.len() - 1],
+            clocks: vec![Clock::new(rate_hz); count - 1],
+            deliveries: vec![Delivery::new(rate_hz); count],
             taken_by_a: None,
             begin: now,
             retried: now,
+            turned: now,
+            catching_up: None,
+            guard: Guard::new(),
             resting: false,
             back: now,
             recorded: now,
             recorded_looked: now,
+            lost: vec![0; count],
+            logged: None,
         })
     }
 
@@ -125,31 +172,59 @@ impl Session {
         service: &Service,
         connection: &mut Connection,
         graph: &Graph,
-        present: &Present,
+        former: &Present,
         before: &[u64],
+        again: bool,
     ) -> Result<(Vec<Option<Capture>>, Player), PulseError> {
         let config = service.config;
-        defaults::take(connection, present, config)?;
+        defaults::take(connection, former, config, again)?;
+        let present = pulse::survey(connection)?;
         let streams = if config.route == Route::Direct { service.mics.len() } else { 1 };
-        let captures: Result<Vec<_>, _> =
-            (0..streams).map(|i| service.capture(connection, graph, i, before[i]).map(Some)).collect();
+        let mut captures = Vec::new();
+        for (i, before) in before.iter().enumerate().take(streams) {
+            captures.push(match service.capture(connection, graph, &present, i, *before) {
+                Ok(capture) => Some(capture),
+                // It may still be on its way, as after the restart of a server.
+                Err(error @ PulseError::Refused { .. }) if again => {
+                    tracing::debug!("{error}");
+                    None
+                }
+                Err(error) => return Err(error),
+            });
+        }
         let sink = graph.out_sink();
         let player = Player::open(connection, &config.play_device, &sink, config.rate_hz, config.play_buffer_frames)?;
-        Ok((captures?, player))
+        Ok((captures, player))
     }
 
     /// One turn: sound in, sound out, and a look at the clocks.
-    pub fn turn(&mut self, service: &Service, link: &mut Link, merger: &Merger) -> Result<(), PulseError> {
+    pub fn turn(
+        &mut self,
+        service: &Service,
+        link: &mut Link,
+        merger: &Merger,
+        seen: &mut Seen,
+    ) -> Result<(), PulseError> {
         self.connection.turn(if self.resting { RESTING_TURN } else { TURN })?;
+        if self.turned.elapsed() > STILL && !self.resting {
+            tracing::info!(
+                "all stood still for {:.1} s; going on with the newest sound",
+                self.turned.elapsed().as_secs_f64()
+            );
+            self.catching_up = Some(Instant::now());
+        }
+        self.turned = Instant::now();
         let patience = PATIENCE + Duration::from_secs_f64(2.0 * service.fragment_s());
         let direct = service.config.route == Route::Direct;
         for i in 0..self.captures.len() {
-            let rings = if direct { &mut link.inputs[i..=i] } else { &mut link.inputs[..] };
             let mut quiet = self.begin.elapsed() > patience;
             if let Some(capture) = &mut self.captures[i] {
-                let dropped = capture.pull(rings)?;
+                let rings = if direct { &mut link.inputs[i..=i] } else { &mut link.inputs[..] };
+                let mics = i..i + rings.len();
+                let dropped = capture.pull(rings, self.catching_up.is_some())?;
                 if dropped > 0 {
-                    tracing::warn!("{dropped} frames of `{}` are lost: the machine is too busy", service.labels[i]);
+                    mics.for_each(|mic| merger.lose(mic, dropped));
+                    self.lost[i] += if self.catching_up.is_some() { 0 } else { dropped };
                 }
                 quiet &= capture.newest().is_none_or(|at| at.elapsed() > patience);
                 self.before[i] = capture.received();
@@ -158,16 +233,21 @@ impl Session {
                     self.captures[i] = None;
                 }
             }
-            self.alive[i] = !quiet;
-            merger.set_alive(i, !quiet);
+            self.alive[i] = !quiet && self.deliveries[i].wrong_hz().is_none();
+            merger.set_alive(i, self.alive[i]);
+            if quiet {
+                self.deliveries[i].pause();
+            }
         }
         if direct {
             self.compare_clocks(merger);
+            self.exclude(service, merger, &mut seen.notices);
         } else {
             self.alive[1] = self.alive[0];
             merger.set_alive(1, self.alive[1]);
             merger.set_wanted(0, self.alive[0].then_some(0.0));
         }
+        self.log_losses(service);
         merger.wake();
         if self.player.lost() {
             return Err(PulseError::Lost("the sink of the merged sound is gone".into()));
@@ -175,35 +255,101 @@ impl Session {
         if self.resting {
             // What the merger still gives belongs before the rest, see `Player::rest`.
             link.output.clear();
+        } else if let Some(since) = self.catching_up {
+            link.output.clear();
+            if since.elapsed() > CATCH_UP {
+                self.catching_up = None;
+                self.player.restart();
+            }
         } else {
             self.player.push(&mut link.output)?;
         }
-        self.rest(service, merger)?;
-        if !self.resting && self.captures.iter().any(Option::is_none) && self.retried.elapsed() > RETRY {
+        let missing = self.captures.iter().any(Option::is_none);
+        if !self.resting && missing && self.retried.elapsed() > RETRY {
             self.retried = Instant::now();
             self.look_for_lost(service)?;
         }
+        if self.guard.due(&self.connection) {
+            self.guard_graph(service, &mut seen.notices)?;
+        }
+        // Last, for it is made known when the turn ends.
+        self.rest(service, merger)?;
+        seen.present.clone_from(&self.alive);
+        (seen.resting, seen.waiting_ms) = (self.resting, self.player.waiting_s().map(|waiting_s| waiting_s * 1e3));
         Ok(())
+    }
+
+    /// Takes out of the merge whose frames come at a rate that no clock has.
+    fn exclude(&mut self, service: &Service, merger: &Merger, notices: &mut Notices) {
+        for (i, delivery) in self.deliveries.iter().enumerate() {
+            merger.set_excluded(i, delivery.wrong_hz().is_some());
+            let text = delivery.wrong_hz().map(|found_hz| {
+                format!(
+                    "`{}` delivers {found_hz:.0} frames a second instead of {:.0}, so it is left out of the merge; is its                      rate right, and its connection good?",
+                    service.labels[i], self.rate_hz
+                )
+            });
+            notices.set_quietly(&format!("rate {i}"), text);
+        }
+    }
+
+    /// A line now and then, not one for each fragment.
+    fn log_losses(&mut self, service: &Service) {
+        if self.logged.is_some_and(|at| at.elapsed() < LOSS_LOG) {
+            return;
+        }
+        for (lost, label) in self.lost.iter_mut().zip(&service.labels).filter(|(lost, _)| **lost > 0) {
+            tracing::warn!(
+                "{lost} frames of `{label}` are lost: it delivered too many at once, or the machine is too busy"
+            );
+            *lost = 0;
+            self.logged = Some(Instant::now());
+        }
+    }
+
+    /// Restores what others have changed in the graph, and reports what they have changed around it.
+    fn guard_graph(&mut self, service: &Service, notices: &mut Notices) -> Result<(), PulseError> {
+        let mut present = pulse::survey(&mut self.connection)?;
+        // The settings were good at the start.
+        let Ok(graph) = service.graph(&self.mics) else { return Ok(()) };
+        if !self.resting {
+            let restored = guard::restore_parts(&mut self.connection, &graph, present)?;
+            present = restored.0;
+            if restored.1
+                && let Err(error) = defaults::take(&mut self.connection, &present, service.config, true)
+            {
+                tracing::warn!("{error}");
+            }
+        }
+        guard::look_at_levels(&mut self.connection, service, &graph, &present, notices)
     }
 
     /// Tells the merger how far the others' clocks are from A's, where both deliver.
     fn compare_clocks(&mut self, merger: &Merger) {
-        let Some((a, others)) = self.captures.split_first_mut() else { return };
-        let a_there = self.alive[0] && a.is_some();
-        let newer = a.as_mut().and_then(Capture::take_taken);
-        self.taken_by_a = newer.or(self.taken_by_a).filter(|_| a_there);
-        for (i, (other, clock)) in others.iter_mut().zip(&mut self.clocks).enumerate() {
-            if !a_there || !self.alive[i + 1] || other.is_none() {
+        let begin = self.begin;
+        let mut newer = self.captures.iter_mut().map(|capture| capture.as_mut().and_then(Capture::take_taken));
+        let since_s = |taken: &Taken| (taken.at - begin).as_secs_f64();
+        let newer: Vec<Option<Taken>> = newer.by_ref().collect();
+        for (delivery, taken) in self.deliveries.iter_mut().zip(&newer) {
+            if let Some(taken) = taken {
+                delivery.look(since_s(taken), taken.frames);
+            }
+        }
+        let Some((a, others)) = newer.split_first() else { return };
+        let a_there = self.alive[0] && self.captures[0].is_some();
+        self.taken_by_a = a.or(self.taken_by_a).filter(|_| a_there);
+        for (i, (b, clock)) in others.iter().zip(&mut self.clocks).enumerate() {
+            if !a_there || !self.alive[i + 1] || self.captures[i + 1].is_none() {
                 *clock = Clock::new(self.rate_hz);
-            } else if let (Some(a), Some(b)) = (self.taken_by_a, other.as_mut().and_then(Capture::take_taken)) {
-                let apart_s = (b.at - self.begin).as_secs_f64() - (a.at - self.begin).as_secs_f64();
-                clock.look(self.begin.elapsed().as_secs_f64(), b.frames - a.frames - apart_s * self.rate_hz);
+            } else if let (Some(a), Some(b)) = (self.taken_by_a, b) {
+                let apart_s = since_s(b) - since_s(&a);
+                clock.look(begin.elapsed().as_secs_f64(), b.frames - a.frames - apart_s * self.rate_hz);
             }
             merger.set_wanted(i, clock.difference_frames());
         }
     }
 
-    /// Lets the microphones go while nobody records the merged source, and takes them again when somebody does.
+    /// Suspends capture while nobody records the merged source, and resumes it when somebody does.
     fn rest(&mut self, service: &Service, merger: &Merger) -> Result<(), PulseError> {
         if self.recorded_looked.elapsed() < RECORDED_LOOK {
             return Ok(());
@@ -220,8 +366,9 @@ impl Session {
         self.resting = rest;
         self.player.rest(rest);
         if rest {
-            tracing::info!("nobody records `{}`: the microphones are let go", service.config.play_device);
+            tracing::info!("no client is recording from `{}`; suspending capture", service.config.play_device);
             self.captures.fill_with(|| None);
+            self.deliveries.iter_mut().for_each(Delivery::pause);
         } else {
             tracing::info!("`{}` is recorded", service.config.play_device);
             self.look_for_lost(service)?;
@@ -235,18 +382,17 @@ impl Session {
         service.find_again(&present, &mut self.mics);
         // The settings were good at the start.
         let Ok(graph) = service.graph(&self.mics) else { return Ok(()) };
-        if self.mics.iter().any(|mic| mic.echo || mic.server.is_some()) {
-            present = self.mend(&graph, present)?;
-        }
+        present = guard::restore_parts(&mut self.connection, &graph, present)?.0;
         for i in 0..self.captures.len() {
             let source = service.recorded(&graph, i);
             if self.captures[i].is_some() || !present.sources.iter().any(|there| there.name == source) {
                 continue;
             }
-            match service.capture(&mut self.connection, &graph, i, self.before[i]) {
+            match service.capture(&mut self.connection, &graph, &present, i, self.before[i]) {
                 Ok(capture) => {
                     tracing::info!("`{}` is back", service.labels[i]);
                     self.captures[i] = Some(capture);
+                    self.deliveries[i] = Delivery::new(self.rate_hz);
                     self.back = Instant::now();
                 }
                 Err(error) => tracing::debug!("{error}"),
@@ -255,45 +401,22 @@ impl Session {
         Ok(())
     }
 
-    /// Makes the parts of the graph anew that went with a microphone, and those that come before one that is away; gives
-    /// what the server has then.
-    fn mend(&mut self, graph: &Graph, mut present: Present) -> Result<Present, PulseError> {
-        // It is not in its own way.
-        let own = std::process::id().to_string();
-        present.holders.retain(|holder| holder.process != own);
-        match plan::steps(graph, &present) {
-            Ok(steps) if steps.is_empty() => return Ok(present),
-            Ok(steps) => pulse::apply_some(&mut self.connection, &steps)?,
-            Err(error) => tracing::debug!("{error}"),
-        }
-        pulse::survey(&mut self.connection)
-    }
-
-    /// Waits for the server and opens everything anew. False: a signal came first.
-    pub fn reopen(&mut self, service: &Service) -> bool {
-        while !service.stop.load(Ordering::Relaxed) {
-            std::thread::sleep(RETRY);
-            let opened = Connection::open(service.config.server.as_deref())
-                .map_err(Failure::from)
-                .and_then(|connection| Self::open(service, connection, &self.before));
-            match opened {
-                Ok(session) => {
-                    *self = session;
-                    return true;
-                }
-                Err(error) => tracing::debug!("{error}"),
-            }
-        }
-        false
-    }
-
-    /// Closes the streams and takes the graph away.
+    /// Closes the streams and takes the graph away, as far as the server lets it.
+    ///
+    /// # Errors
+    /// The server refuses. That it is gone, or hangs, is none: what is left of the graph is found by the next start.
     pub fn close(self, service: &Service) -> Result<(), Failure> {
         let Self { mut connection, captures, player, .. } = self;
         drop((captures, player));
-        match take_away(&mut connection, &service.config.play_device) {
-            // A server that is gone has nothing of ours.
-            Ok(()) | Err(PulseError::Lost(_)) => Ok(()),
+        let name = &service.config.play_device;
+        match take_away(&mut connection, name) {
+            Ok(()) => Ok(()),
+            Err(PulseError::Lost(why)) => {
+                tracing::warn!(
+                    "{why}; what is left of `{name}` in the server is removed by the next `driftmerge run` or `unload`"
+                );
+                Ok(())
+            }
             Err(error) => Err(error.into()),
         }
     }
@@ -318,19 +441,31 @@ impl Service<'_> {
         &self,
         connection: &mut Connection,
         graph: &Graph,
+        present: &Present,
         i: usize,
         before: u64,
     ) -> Result<Capture, PulseError> {
         let config = self.config;
-        let channels = if config.route == Route::Direct { 1 } else { 2 };
-        Capture::open(connection, &self.recorded(graph, i), config.rate_hz, channels, config.chunk_frames, before)
+        let source = self.recorded(graph, i);
+        let input = if config.route == Route::Direct {
+            let channels =
+                present.sources.iter().find(|there| there.name == source).map(|there| there.positions.clone());
+            Input { channels: channels.unwrap_or_default(), wanted: graph.recorded_channel(i), both: false, source }
+        } else {
+            Input { source, both: true, ..Input::default() }
+        };
+        Capture::open(connection, &input, config.rate_hz, config.chunk_frames, before)
     }
 }
 
-/// Takes the graph `name` away from the server.
+/// Takes the graph `name` away from the server, each part whatever became of the others.
+///
+/// # Errors
+/// The server went away.
 pub(super) fn take_away(connection: &mut Connection, name: &str) -> Result<(), PulseError> {
     let present = pulse::survey(connection)?;
-    defaults::give_back(connection, &present, name)?;
-    let steps: Vec<Step> = plan::ours(&present, Some(name)).into_iter().cloned().map(Step::Unload).collect();
-    pulse::apply(connection, &steps)
+    let given_back = defaults::give_back(connection, &present, name);
+    let modules: Vec<Module> = plan::ours(&present, Some(name)).into_iter().cloned().collect();
+    let unloaded = pulse::unload_all(connection, &modules);
+    given_back.and(unloaded)
 }

@@ -1,20 +1,22 @@
-//! Tells what happens while the service runs: a line per event in the log, one line that changes on a terminal, a word
-//! to the service manager; and sees to it that what was learnt is kept from time to time.
+//! Logs what happens while the service runs, shows one line that changes on a terminal, tells the service manager that the
+//! service is ready, and saves what was learnt from time to time.
 
+use super::desk::tell_manager;
 use super::service::{Service, state_name};
 use super::session::Session;
 use crate::host::{Merger, Meters};
+use crate::say::to_stderr;
+use driftmerge_dsp::Snapshot;
 use sd_notify::NotifyState;
-use std::io::{IsTerminal as _, Write as _};
+use std::io::IsTerminal as _;
 use std::time::{Duration, Instant};
 
 /// How often the meters are looked at.
 const METER_LOOK: Duration = Duration::from_millis(50);
 /// How often the line on a terminal is written.
 const LINE: Duration = Duration::from_millis(500);
-/// How often the service manager is told that all is well.
-pub(super) const HEARTBEAT: Duration = Duration::from_secs(5);
-/// How often what was learnt is kept.
+/// How often the plugin is asked what it has learnt, and how often that is saved.
+const ASK: Duration = Duration::from_secs(5);
 const KEEP: Duration = Duration::from_secs(60);
 /// A change of the lag that is told as a jump, ms, and the time in which it happens: drift alone takes longer.
 const JUMP_MS: f32 = 1.0;
@@ -38,38 +40,30 @@ pub(super) struct Watch {
     /// What was known of each microphone after A.
     known: Vec<Known>,
     running: bool,
-    pub began: Instant,
     looked: Instant,
     lined: Instant,
+    asked: Instant,
     kept: Instant,
-    beaten: Instant,
-}
-
-/// Tells the service manager, where there is one that listens.
-pub(super) fn tell_manager(state: NotifyState) {
-    // Without one this does nothing; that one does not listen is its own trouble.
-    let _ = sd_notify::notify(&[state]);
+    /// How often the plugin had said what it has learnt when this was looked at last.
+    said: u64,
 }
 
 impl Watch {
     pub fn new() -> Self {
         let now = Instant::now();
         let terminal = std::io::stderr().is_terminal();
-        Self {
-            terminal,
-            known: Vec::new(),
-            running: false,
-            began: now,
-            looked: now,
-            lined: now,
-            kept: now,
-            beaten: now,
-        }
+        Self { terminal, known: Vec::new(), running: false, looked: now, lined: now, asked: now, kept: now, said: 0 }
     }
 
-    pub fn look(&mut self, service: &Service, session: &Session, merger: &Merger) {
+    /// Looks at the meters; gives what was learnt where there is something new.
+    pub fn look(
+        &mut self,
+        service: &Service,
+        session: Option<&Session>,
+        merger: &Merger,
+    ) -> Option<Vec<Option<Snapshot>>> {
         if self.looked.elapsed() < METER_LOOK {
-            return;
+            return None;
         }
         self.looked = Instant::now();
         if !self.running && merger.running() {
@@ -77,36 +71,39 @@ impl Watch {
             tell_manager(NotifyState::Ready);
             tracing::info!("merging `{}` into `{}`", service.labels.join("`, `"), service.config.play_device);
         }
-        if self.beaten.elapsed() > HEARTBEAT {
-            self.beaten = Instant::now();
-            tell_manager(NotifyState::Watchdog);
-        }
         let meters = merger.meters();
         self.known.resize(meters.len(), Known { locked: false, lag_ms: 0.0, at: self.looked, latency_frames: 0.0 });
-        let expected = session.resting || session.back.elapsed() < CONFIRMING;
+        let expected = session.is_none_or(|session| session.resting || session.back.elapsed() < CONFIRMING);
         for (i, now) in meters.iter().enumerate() {
             self.tell_changes(i, now, &service.labels[i + 1], expected);
         }
-        tracing::trace!(?meters, waiting_s = session.player.waiting_s(), clocks = ?session.clocks, "meters");
+        if let Some(session) = session {
+            tracing::trace!(?meters, waiting_s = session.player.waiting_s(), clocks = ?session.clocks, "meters");
+        }
         if self.terminal && self.lined.elapsed() > LINE {
             self.lined = Instant::now();
-            eprint!("\r\x1b[K");
+            to_stderr("\r\x1b[K");
             for now in &meters {
                 let Meters { lag_ms, drift_ppm, confidence, weight, .. } = now;
                 let state = state_name(now);
-                eprint!(
+                to_stderr(format_args!(
                     "{state}  lag {lag_ms:.3} ms  drift {drift_ppm:.2} ppm  confidence {confidence:.2}  share {weight:.2}  "
-                );
+                ));
             }
-            let _ = std::io::stderr().flush();
         }
-        if let Some(snapshots) = merger.take_snapshots() {
-            service.keep_or_tell(&snapshots);
+        if self.asked.elapsed() > ASK {
+            self.asked = Instant::now();
+            merger.ask_snapshots();
+        }
+        let learnt = merger.learnt();
+        if learnt.count == std::mem::replace(&mut self.said, learnt.count) {
+            return None;
         }
         if self.kept.elapsed() > KEEP {
             self.kept = Instant::now();
-            merger.ask_snapshots();
+            service.store.keep_or_tell(&learnt.snapshots);
         }
+        Some(learnt.snapshots)
     }
 
     /// Tells of a lock won or lost, of jumps, and of a latency that had to grow; `expected`: to be without a lock is none of
@@ -139,15 +136,14 @@ impl Watch {
 
     fn tell(&self, event: &str) {
         if self.terminal {
-            eprint!("\r\x1b[K");
+            to_stderr("\r\x1b[K");
         }
         tracing::info!("{event}");
     }
 
     pub fn end(&self) {
-        tell_manager(NotifyState::Stopping);
         if self.terminal {
-            eprintln!();
+            to_stderr("\n");
         }
     }
 }

@@ -72,9 +72,7 @@ pub fn peaks(correlation: &[f32], height: impl Fn(f32) -> f32, energy: f32, rate
     let len = correlation.len();
     let scale = 1.0 / ((2.0 * energy * OVERLAP_FACTOR as f32).sqrt() + 1e-9);
     let near = (0.0008 * rate_hz) as usize;
-    let top = |range: Range<usize>| {
-        highest(&correlation[range], &height).unwrap_or_default().1
-    };
+    let top = |range: Range<usize>| highest(&correlation[range], &height).unwrap_or_default().1;
     let here = top(0..near + 1).max(top(len - near..len));
     let [later, earlier] = [top(near + 1..len / 2 - edge), top(len / 2 + edge + 1..len - near)];
     Peaks { here: here * scale, elsewhere: earlier.max(later) * scale }

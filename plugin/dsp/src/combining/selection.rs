@@ -131,8 +131,7 @@ impl Selection {
             let top = (0..n).map(|i| self.standing[i].contrast[band]).fold(f32::NEG_INFINITY, f32::max);
             for (i, noisier) in noisier[..n].iter_mut().enumerate() {
                 let behind = (top - self.standing[i].contrast[band] - self.behind).max(0.0);
-                let may =
-                    (i == 0 || feed.aligned[i]) && !condition.is_left_out(i) && !self.standing[i].far_behind;
+                let may = (i == 0 || feed.aligned[i]) && !condition.is_left_out(i) && !self.standing[i].far_behind;
                 noisier.0 = (1.0 + self.guard * behind * behind) * if may { 1.0 } else { EXCLUDED };
                 noisier.1 = condition.clipped(i);
             }
