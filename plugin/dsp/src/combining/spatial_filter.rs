@@ -7,7 +7,7 @@
 //! TASLP 17(6), 2009), and w = V^-1 h / (h^H V^-1 h), scaled to pass the talker as the reference microphone hears him, is the
 //! MVDR filter. The eigenvector is followed by power iteration from where it was: one step a frame.
 
-use crate::primitives::lanes::{Complex, Real, cholesky};
+use crate::primitives::lanes::{Complex, LANES, Real, cholesky};
 use crate::tuning::Filter as Tuning;
 
 /// Microphones, at most.
@@ -15,6 +15,8 @@ pub const MAX_MICROPHONES: usize = 8;
 /// Steps of the power iteration in each frame.
 const STEPS: usize = 2;
 
+/// The reference's part in the direction is next to nothing where another one's power there is so many times its own.
+const WEAK: f32 = 30.0;
 /// Weight of the direction that was, where speech decides nothing.
 const STAYS: f32 = 1e-6;
 /// Power below which there is nothing, full scale squared: -120 dB, in the transform's scale.
@@ -177,8 +179,22 @@ impl SpatialFilter {
         for share in &mut said.share[..n] {
             *share = *share * per_whole;
         }
-        // w^H h = h of the reference: w = u conj(h_reference) / q, each as the microphones are.
-        let k = h[reference].conj() * (q.recip() * gain / unit[reference]);
+        // w^H h = h of the reference: w = u conj(h_reference) / q, each as the microphones are. Where the reference has next to no part in
+        // the direction, its phase is chance: there the strongest microphone takes its place.
+        let mut strongest = h[reference] * unit[reference].recip();
+        let mut best = h[reference].norm_sqr() * WEAK;
+        for i in (0..n).filter(|i| *i != reference) {
+            let power = h[i].norm_sqr();
+            let own = h[i] * unit[i].recip();
+            for lane in 0..LANES {
+                if power.0[lane] > best.0[lane] {
+                    best.0[lane] = power.0[lane];
+                    strongest.re.0[lane] = own.re.0[lane];
+                    strongest.im.0[lane] = own.im.0[lane];
+                }
+            }
+        }
+        let k = strongest.conj() * (q.recip() * gain);
         for (i, w) in self.weights[group * n..][..n].iter_mut().enumerate() {
             *w = u[i] * k * unit[i];
         }
