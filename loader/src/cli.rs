@@ -12,7 +12,7 @@ use clap::{Args, CommandFactory as _, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 use std::path::{Path, PathBuf};
 
-/// Two independent microphones become one virtual microphone that is better than either.
+/// Merge independent microphones into one virtual microphone that is better than any of them.
 #[derive(Debug, Parser)]
 #[command(name = "driftmerge", version, max_term_width = 110)]
 #[command(after_help = "Exit codes: 0 done, 1 runtime failure, 2 wrong usage or configuration, 3 no sound server, \
@@ -21,7 +21,7 @@ pub struct Cli {
     /// Increase log verbosity
     #[arg(short, long, global = true)]
     pub verbose: bool,
-    /// Append events to this file instead of showing them (RUST_LOG chooses which)
+    /// Append logs to this file instead of writing them to stderr (RUST_LOG sets the level)
     #[arg(long, global = true, value_name = "FILE")]
     pub log_file: Option<PathBuf>,
     /// What to do
@@ -38,11 +38,11 @@ pub enum Command {
     Run(SettingsArgs),
     /// Load the merge into the sound server, then exit
     Load(SettingsArgs),
-    /// Take away what driftmerge loaded, and only that
+    /// Remove what driftmerge loaded, and nothing else
     Unload(ServerArgs),
-    /// Show what a running service knows
+    /// Show lag, drift, state and weights of a running service
     Status(StatusArgs),
-    /// Show what a running service knows, live
+    /// Show lag, drift, state and weights of a running service, live
     Monitor(StatusArgs),
     /// Change settings of a running service, until it ends
     Set(SetArgs),
@@ -56,7 +56,7 @@ pub enum Command {
     Merge(MergeArgs),
     /// Print the steps that run or load would take
     Plan(PlanArgs),
-    /// Check this machine and say how to fix what is wrong
+    /// Check this machine and explain how to fix what is wrong
     Doctor(ServerArgs),
     /// Write the manual pages and the completions for shells into a folder
     #[command(hide = true)]
@@ -64,7 +64,7 @@ pub enum Command {
         /// It gets man/ and completions/
         folder: PathBuf,
     },
-    /// Show it at work without microphones: a private server, two drifting sources
+    /// Demonstrate the merge without microphones: a private server, two drifting sources
     Demo(DemoArgs),
 }
 
@@ -122,22 +122,22 @@ fn text(key: &'static str, given: Option<&String>) -> Flag {
 /// How the merge works: the settings that files and microphones have in common.
 #[derive(Args, Clone, Debug, Default)]
 pub struct TrackingArgs {
-    /// Delay of microphone A in ms, or `auto`: as small as the first lock allows
+    /// Delay of microphone A in ms, or `auto`: the lag of the first lock and 44 ms
     #[arg(long, value_name = "MS|auto")]
     pub latency: Option<String>,
     /// Largest lag searched, either way, in ms
     #[arg(long, value_name = "MS")]
     pub lag_limit: Option<String>,
-    /// Correlation (0 to 1) below which a measurement is not used
+    /// Correlation (0 to 1) below which a lag measurement is not used
     #[arg(long, value_name = "0..1")]
     pub threshold: Option<String>,
     /// Memory of the correlation, in s
     #[arg(long, value_name = "S")]
     pub half_life: Option<String>,
-    /// average, merge, dereverberate, only-a or only-b
+    /// How microphones are combined: average, merge, dereverberate, only-a or only-b
     #[arg(long)]
     pub mode: Option<String>,
-    /// Lower the steady noise that the merge leaves, 32 ms later (yes, no)
+    /// Lower the steady noise that remains after the merge, for 32 ms more latency (yes, no)
     #[arg(long, value_name = "yes|no", num_args = 0..=1, default_missing_value = "yes", require_equals = true)]
     pub post_filter: Option<String>,
 }
@@ -161,7 +161,7 @@ pub struct ServerArgs {
     /// The sound server, as in PULSE_SERVER
     #[arg(long, value_name = "ADDRESS")]
     pub server: Option<String>,
-    /// Where learnt lags are kept
+    /// Where learned lags are kept
     #[arg(long, value_name = "FOLDER")]
     pub state_dir: Option<String>,
 }
@@ -197,28 +197,28 @@ pub struct SettingsArgs {
     /// Frames recorded at a time
     #[arg(long, value_name = "FRAMES")]
     pub chunk: Option<String>,
-    /// Bound of the analysis window: at least twice the lag limit and twice the chunk
+    /// Checked for compatibility only: at least twice the lag limit and twice the chunk
     #[arg(long, value_name = "FRAMES")]
     pub max_size: Option<String>,
     /// Frames buffered for playback
     #[arg(long, value_name = "FRAMES")]
     pub play_buffer: Option<String>,
-    /// Cancel from the microphones what is played into NAME_far and goes on to these sinks (`null`: heard elsewhere)
+    /// Cancel from the microphones what is played into NAME_far, and play it on these sinks (`null`: on none)
     #[arg(long, value_name = "SINKS|null")]
     pub echo_sink: Option<String>,
-    /// Cancel it from these microphones only, counted from 1: 1,3
+    /// Cancel echoes from these microphones only, counted from 1: 1,3
     #[arg(long, value_name = "NUMBERS")]
     pub echo_mics: Option<String>,
-    /// Arguments of the echo canceller, in place of those that suit the server
+    /// Arguments of the echo canceller, instead of those that suit the server
     #[arg(long, value_name = "ARGUMENTS")]
     pub echo_args: Option<String>,
-    /// Play RTP (L16, 48 kHz, stereo) that comes to this UDP port into NAME_far
+    /// Play RTP (L16, 48 kHz, stereo) received on this UDP port into NAME_far
     #[arg(long, value_name = "PORT")]
     pub echo_rtp: Option<String>,
-    /// Make it the server's default source while it runs (yes, no)
+    /// Make the merged source the server's default while it exists (yes, no)
     #[arg(long, value_name = "yes|no", num_args = 0..=1, default_missing_value = "yes")]
     pub default_source: Option<String>,
-    /// Make NAME_far the server's default sink while it is there (yes, no)
+    /// Make NAME_far the server's default sink while it exists (yes, no)
     #[arg(long, value_name = "yes|no", num_args = 0..=1, default_missing_value = "yes")]
     pub default_sink: Option<String>,
     /// The LV2 bundle to host
@@ -362,13 +362,13 @@ pub struct MergeArgs {
     /// One WAV file of two channels, or 2 to 8 of one channel; the first is the reference
     #[arg(required = true, value_name = "IN.wav")]
     pub inputs: Vec<PathBuf>,
-    /// The merged file (mono, as long as the reference and in time with it); a pipe, or `-` for standard output, will do
+    /// The merged file (mono, as long as the reference and in time with it), a pipe, or `-` for standard output
     #[arg(short, long, value_name = "OUT.wav")]
     pub output: PathBuf,
-    /// Give what the plugin gives, without looking ahead
+    /// Do not look ahead: give what the plugin gives
     #[arg(long)]
     pub live: bool,
-    /// Write what was known over time: seconds,lag_s,drift_ppm,confidence,weight,state,latency_s
+    /// Write estimates over time: seconds,lag_s,drift_ppm,confidence,weight,state,latency_s
     #[arg(long, value_name = "T.csv")]
     pub trace: Option<PathBuf>,
     /// Sample format of the output

@@ -157,15 +157,15 @@ fn values_that_are_no_numbers_are_refused() {
 }
 
 #[test]
-fn the_table_of_the_readme_is_the_table_of_the_program() {
-    let readme = include_str!("../../README.md");
+fn the_table_of_the_handbook_is_the_table_of_the_program() {
+    let page = include_str!("../../loader/docs/settings.md");
     for setting in SETTINGS {
         let start = format!("| `{}` | `{}` | `{}` | ", setting.variable, setting.flag, setting.key);
-        let row = readme.lines().find(|line| line.starts_with(&start));
-        let row = row.unwrap_or_else(|| panic!("README.md has no row that starts with: {start}"));
+        let row = page.lines().find(|line| line.starts_with(&start));
+        let row = row.unwrap_or_else(|| panic!("settings.md has no row that starts with: {start}"));
         let default = row[start.len()..].split(" | ").next().unwrap_or_default();
         if !setting.default.is_empty() {
-            assert_eq!(default, setting.default, "default of {} in README.md", setting.key);
+            assert_eq!(default, setting.default, "default of {} in settings.md", setting.key);
         }
     }
 }

@@ -266,10 +266,8 @@ impl Engine {
             let smallest = trim - MAX_LAG_S * self.rate_hz;
             let tap = Tap { delay_frames, lag_frames: lag_frames.clamp(smallest, largest), sign };
             let moved = other.aligner.aim(tap, self.quantum_frames);
-            if aligned && !other.aligned {
-                self.combiner.forget(i + 1);
-            } else if let Some(moved) = moved {
-                self.combiner.realign(i + 1, moved);
+            if aligned && (!other.aligned || moved.is_some()) {
+                self.combiner.restart();
             }
             other.aligned = aligned;
             self.feed.aligned[i + 1] = aligned;

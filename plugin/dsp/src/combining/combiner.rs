@@ -50,6 +50,7 @@ pub struct Feed {
 pub struct Combiner {
     microphones: usize,
     hop: usize,
+    hop_s: f32,
     bins: usize,
     groups: usize,
     window: Vec<f32>,
@@ -77,8 +78,8 @@ pub struct Combiner {
     feed: Feed,
     /// The newest frame is fit to learn from, and how far that has gone.
     learning: bool,
-    fade: [f32; 2],
-    turn: Vec<Complex>,
+    /// How surely the newest frame holds speech.
+    activity: f32,
 }
 
 impl Combiner {
@@ -97,6 +98,7 @@ impl Combiner {
         Self {
             microphones,
             hop,
+            hop_s: hop_s as f32,
             bins,
             groups,
             // The square root of a Hann window, twice: frames add up to 1. The transforms are not scaled.
@@ -115,13 +117,12 @@ impl Combiner {
             dereverberated_groups: dereverberation.groups(),
             dereverberation,
             mask: Mask::new(&tuning.mask, microphones, groups, (voice / LANES).min(groups), hop_s),
-            filter: SpatialFilter::new(&tuning.filter, microphones, groups),
+            filter: SpatialFilter::new(&tuning.filter, microphones, groups, hop_s),
             selection: Selection::new(tuning, microphones, groups, hop_s, rate_hz / len as f64),
             condition: Condition::new(microphones, rate_hz, hop_s),
             feed: Feed { mode: Mode::default(), enabled: true, aligned: [false; MAX_MICROPHONES] },
             learning: false,
-            fade: [(1.0 - (-hop_s / tuning.filter.memory_s).exp()) as f32; 2],
-            turn: vec![Complex::ZERO; groups],
+            activity: 0.0,
         }
     }
 
@@ -173,7 +174,7 @@ impl Combiner {
         }
         self.learning = self.condition.judge(&flags[..self.microphones], &self.feed);
         self.dereverberate();
-        self.selection.begin(&self.condition, &self.feed);
+        self.selection.begin(&self.condition, &self.feed, self.filter.speech_frames() * self.hop_s);
         for group in 0..self.groups {
             let mut weights = [Complex::ZERO; MAX_MICROPHONES];
             let weights = &mut weights[..self.microphones];
@@ -196,8 +197,10 @@ impl Combiner {
             *tail = frame * w * scale;
         }
         self.mask.begin();
-        // In a pause nothing is learnt of the talker, and nothing is forgotten: an hour later he is where he was.
-        self.fade[0] = self.fade[1] * self.mask.activity();
+        self.activity = self.mask.activity();
+        if self.learning {
+            self.filter.begin(self.activity);
+        }
     }
 
     fn dereverberate(&mut self) {
@@ -241,7 +244,7 @@ impl Combiner {
                 x[m] = self.x[m][group];
                 p[m] = self.predicted[m][group];
             }
-            if self.fade[0] > 0.0 {
+            if self.activity > 0.0 {
                 self.dereverberation.learn(group, &x[..n], &p[..n]);
                 self.dereverberation.solve(group);
             }
@@ -253,7 +256,7 @@ impl Combiner {
             powers[m] = x[m].norm_sqr();
         }
         let mask = self.mask.learn(group, &powers[..n]);
-        self.filter.learn(group, &x[..n], mask, self.fade);
+        self.filter.learn(group, &x[..n], mask);
         let (noisier, reference, gain) = self.selection.orders(group);
         let said: Said = self.filter.solve(group, &noisier[..n], reference, gain);
         self.selection.hear(group, &said, mask, self.merged[group].norm_sqr());
@@ -269,28 +272,13 @@ impl Combiner {
             self.dereverberation.keep(&self.x, power, &aligned[..self.microphones]);
         }
         if self.learning {
-            self.selection.finish(self.mask.activity());
+            self.selection.finish(self.activity);
         }
     }
 
-    /// Microphone `microphone` is read `shift_frames` later from now on, in one step: what was learnt of it goes on, turned by as much.
-    pub fn realign(&mut self, microphone: usize, shift_frames: f64) {
-        let step = std::f64::consts::TAU * shift_frames / (2 * self.hop) as f64;
-        for (group, turn) in self.turn.iter_mut().enumerate() {
-            for lane in 0..LANES {
-                let (s, c) = (step * (group * LANES + lane) as f64).sin_cos();
-                turn.re.0[lane] = c as f32;
-                turn.im.0[lane] = s as f32;
-            }
-        }
-        self.filter.realign(microphone, &self.turn);
-        self.dereverberation.realign(microphone, &self.turn[..self.dereverberated_groups]);
-    }
-
-    /// What was learnt of a microphone beside the others is void: it had not been aligned.
-    pub fn forget(&mut self, microphone: usize) {
-        self.filter.forget(microphone);
-        self.dereverberation.forget(microphone);
+    /// A microphone is read elsewhere from now on: what was learnt of it beside the others is void.
+    pub fn restart(&mut self) {
+        self.filter.restart();
     }
 
     /// Forgets everything.

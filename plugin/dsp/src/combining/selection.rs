@@ -21,6 +21,10 @@ const FAR_BEHIND: f32 = 0.38;
 const NO_LONGER_BEHIND: f32 = 0.28;
 /// Contrast by which another microphone has to be ahead to become the reference, nepers.
 const REFERENCE_AHEAD: f32 = 0.1;
+/// Speech before which the filter is not used at all, s; and until which the other microphones count as noisier, by this times their speech.
+const LEAST_SPEECH_S: f32 = 0.15;
+const STARTS_S: f32 = 0.8;
+const STARTING_NOISE: f32 = 1.0;
 /// How much more the noise of a microphone counts that must not be heard.
 const EXCLUDED: f32 = 1e4;
 
@@ -87,8 +91,8 @@ impl Selection {
         }
     }
 
-    /// Before a frame is filtered.
-    pub fn begin(&mut self, condition: &Condition, feed: &Feed) {
+    /// Before a frame is filtered; the filter knows `speech_s` of speech.
+    pub fn begin(&mut self, condition: &Condition, feed: &Feed, speech_s: f32) {
         let n = self.microphones;
         for (i, used) in self.used.iter_mut().enumerate() {
             *used = (i == 0 || feed.aligned[i])
@@ -113,6 +117,7 @@ impl Selection {
             Mode::OnlyB => only(1),
             _ if used == 0 => only(0),
             Mode::Average => Some(self.used.map(|used| f32::from(u8::from(used)))),
+            _ if speech_s < LEAST_SPEECH_S => alone(self.reference),
             _ if used == 1 => alone(self.used[..n].iter().position(|used| *used).unwrap_or(0)),
             _ if (0..n).any(|i| condition.has_gap(i) && !condition.is_left_out(i)) => {
                 let best = (0..n)
@@ -127,13 +132,14 @@ impl Selection {
                 *f = 1.0 / used as f32;
             }
         }
+        let doubt = STARTING_NOISE * (1.0 - speech_s / STARTS_S).max(0.0);
         for (band, noisier) in self.noisier.iter_mut().enumerate() {
             let top = (0..n).map(|i| self.standing[i].contrast[band]).fold(f32::NEG_INFINITY, f32::max);
             for (i, noisier) in noisier[..n].iter_mut().enumerate() {
                 let behind = (top - self.standing[i].contrast[band] - self.behind).max(0.0);
                 let may = (i == 0 || feed.aligned[i]) && !condition.is_left_out(i) && !self.standing[i].far_behind;
                 noisier.0 = (1.0 + self.guard * behind * behind) * if may { 1.0 } else { EXCLUDED };
-                noisier.1 = condition.clipped(i);
+                noisier.1 = condition.clipped(i) + if i == self.reference { 0.0 } else { doubt };
             }
         }
         self.gain = (condition.level(0) / condition.level(self.reference).max(1e-12)).sqrt().clamp(0.1, 10.0);
@@ -192,10 +198,19 @@ impl Selection {
         for (i, q) in qualities[..self.microphones].iter_mut().enumerate() {
             *q = quality(i);
         }
-        let top = qualities[..self.microphones].iter().copied().fold(f32::NEG_INFINITY, f32::max);
+        let mut best = 0;
+        for i in 1..self.microphones {
+            if qualities[i] > qualities[best] {
+                best = i;
+            }
+        }
+        let ahead = self.standing[best].contrast;
         for (standing, quality) in self.standing.iter_mut().zip(&qualities[..self.microphones]) {
             let limit = if standing.far_behind { NO_LONGER_BEHIND } else { FAR_BEHIND };
-            standing.far_behind = top - quality > limit;
+            let is_ahead = |band: &usize| standing.contrast[*band] > ahead[*band];
+            // Noises of different spectrum leave each microphone bands of its own.
+            let own_bands = VOICE_BANDS.filter(is_ahead).count();
+            standing.far_behind = qualities[best] - quality > limit && own_bands <= 1;
         }
         for i in 0..self.microphones {
             if qualities[i] > qualities[self.reference] + REFERENCE_AHEAD {

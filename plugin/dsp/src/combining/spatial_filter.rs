@@ -27,6 +27,12 @@ pub struct SpatialFilter {
     /// Lower triangles, group by group.
     speech: Vec<Complex>,
     noise: Vec<Complex>,
+    /// Frames that speech and noise hold, as much of each as counts.
+    frames: [f32; 2],
+    /// Share of a frame in them, once they are old.
+    share: f32,
+    /// Shares of the newest frame.
+    fade: [f32; 2],
     /// h up to a factor, and the filter: group, microphone.
     direction: Vec<Complex>,
     weights: Vec<Complex>,
@@ -41,12 +47,15 @@ pub struct Said {
 }
 
 impl SpatialFilter {
-    /// For `groups` groups of bins; the reference plays alone until something is known.
-    pub fn new(tuning: &Tuning, microphones: usize, groups: usize) -> Self {
+    /// For `groups` groups of bins, a frame each `hop_s`; the reference plays alone until something is known.
+    pub fn new(tuning: &Tuning, microphones: usize, groups: usize, hop_s: f64) -> Self {
         let elements = cholesky::elements(microphones) * groups;
         let mut filter = Self {
             microphones,
             loading: tuning.loading,
+            frames: [0.0; 2],
+            share: (1.0 - (-hop_s / tuning.memory_s).exp()) as f32,
+            fade: [0.0; 2],
             speech: vec![Complex::ZERO; elements],
             noise: vec![Complex::ZERO; elements],
             direction: vec![Complex::ZERO; microphones * groups],
@@ -62,8 +71,23 @@ impl SpatialFilter {
         &self.weights[group * self.microphones..][..self.microphones]
     }
 
-    /// Takes one group of a frame: `x` of each microphone, the mask, and by how much what was learnt fades for speech and for noise.
-    pub fn learn(&mut self, group: usize, x: &[Complex], mask: Real, fade: [f32; 2]) {
+    /// Before a frame is learnt from, which holds speech with this certainty (0 to 1): a pause teaches nothing of the talker and lets nothing
+    /// be forgotten. While the covariances are young, all frames count alike.
+    pub fn begin(&mut self, activity: f32) {
+        for ((frames, fade), weight) in self.frames.iter_mut().zip(&mut self.fade).zip([activity, 1.0]) {
+            *frames += weight;
+            *fade = weight * self.share.max(1.0 / frames.max(1.0));
+        }
+    }
+
+    /// Speech that the covariances hold, s of `hop_s`.
+    pub fn speech_frames(&self) -> f32 {
+        self.frames[0]
+    }
+
+    /// Takes one group of a frame: `x` of each microphone, and the mask.
+    pub fn learn(&mut self, group: usize, x: &[Complex], mask: Real) {
+        let fade = self.fade;
         let elements = cholesky::elements(self.microphones);
         let speech = &mut self.speech[group * elements..][..elements];
         let noise = &mut self.noise[group * elements..][..elements];
@@ -158,52 +182,16 @@ impl SpatialFilter {
         said
     }
 
-    /// Microphone `microphone` is read `turn` (a phasor for each bin) elsewhere from now on: what was learnt goes on.
-    pub fn realign(&mut self, microphone: usize, turn: &[Complex]) {
-        let n = self.microphones;
-        let elements = cholesky::elements(n);
-        for (group, &turn) in turn.iter().enumerate() {
-            for values in [&mut self.speech, &mut self.noise] {
-                let matrix = &mut values[group * elements..][..elements];
-                for i in 0..n {
-                    for j in 0..i {
-                        let element = &mut matrix[cholesky::at(i, j)];
-                        if i == microphone {
-                            *element = *element * turn;
-                        } else if j == microphone {
-                            *element = element.mul_conj(turn);
-                        }
-                    }
-                }
-            }
-            for values in [&mut self.direction, &mut self.weights] {
-                let value = &mut values[group * n + microphone];
-                *value = *value * turn;
-            }
-        }
-    }
-
-    /// Forgets what was learnt of a microphone: it may be another one now.
-    pub fn forget(&mut self, microphone: usize) {
-        let n = self.microphones;
-        let elements = cholesky::elements(n);
-        for values in [&mut self.speech, &mut self.noise] {
-            for matrix in values.chunks_exact_mut(elements) {
-                for i in 0..n {
-                    for j in 0..=i {
-                        if i != j && (i == microphone || j == microphone) {
-                            matrix[cholesky::at(i, j)] = Complex::ZERO;
-                        }
-                    }
-                }
-            }
-        }
+    /// Starts the covariances anew: they belong to another alignment. The filter stays until it is found anew.
+    pub fn restart(&mut self) {
+        self.speech.fill(Complex::ZERO);
+        self.noise.fill(Complex::ZERO);
+        self.frames = [0.0; 2];
     }
 
     /// Forgets everything.
     pub fn clear(&mut self) {
-        self.speech.fill(Complex::ZERO);
-        self.noise.fill(Complex::ZERO);
+        self.restart();
         for values in [&mut self.direction, &mut self.weights] {
             values.fill(Complex::ZERO);
             for of_group in values.chunks_exact_mut(self.microphones) {
