@@ -60,6 +60,8 @@ pub struct Filter {
     pub memory_s: f64,
     /// Loading of the noise covariance, relative. Study: 0.01 to 0.3: flat.
     pub loading: f32,
+    /// Loading besides, over the frames of speech that are known: a direction from few frames is off, and the talker in V would be cancelled.
+    pub young: f32,
     /// Memory of each microphone's share in the filter, s: chooses the one that the output follows.
     pub share_s: f64,
 }
@@ -88,6 +90,6 @@ pub const COMBINING: Combining = Combining {
         t60_s: 0.6,
         late_s: 0.032,
     },
-    filter: Filter { memory_s: 1.0, loading: 0.05, share_s: 0.8 },
+    filter: Filter { memory_s: 1.0, loading: 0.1, young: 3.0, share_s: 0.8 },
     selection: Selection { memory_s: 2.0, behind: 0.15, guard: 50.0 },
 };

@@ -25,6 +25,9 @@ const REFERENCE_AHEAD: f32 = 0.1;
 const LEAST_SPEECH_S: f32 = 0.15;
 const STARTS_S: f32 = 0.8;
 const STARTING_NOISE: f32 = 1.0;
+/// Share of every microphone's speech that counts as noise of its own: where speech and noise have one direction (a steady source, whose
+/// own sound is in V as well), the filter adds what is coherent instead of following chance.
+const SELF_NOISE: f32 = 0.05;
 /// How much more the noise of a microphone counts that must not be heard.
 const EXCLUDED: f32 = 1e4;
 
@@ -139,7 +142,7 @@ impl Selection {
                 let behind = (top - self.standing[i].contrast[band] - self.behind).max(0.0);
                 let may = (i == 0 || feed.aligned[i]) && !condition.is_left_out(i) && !self.standing[i].far_behind;
                 noisier.0 = (1.0 + self.guard * behind * behind) * if may { 1.0 } else { EXCLUDED };
-                noisier.1 = condition.clipped(i) + if i == self.reference { 0.0 } else { doubt };
+                noisier.1 = SELF_NOISE + condition.clipped(i) + if i == self.reference { 0.0 } else { doubt };
             }
         }
         self.gain = (condition.level(0) / condition.level(self.reference).max(1e-12)).sqrt().clamp(0.1, 10.0);

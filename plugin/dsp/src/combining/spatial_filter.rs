@@ -24,6 +24,7 @@ const LEAST_POWER: f32 = 1e-14;
 pub struct SpatialFilter {
     microphones: usize,
     loading: f32,
+    young: f32,
     /// Lower triangles, group by group.
     speech: Vec<Complex>,
     noise: Vec<Complex>,
@@ -53,6 +54,7 @@ impl SpatialFilter {
         let mut filter = Self {
             microphones,
             loading: tuning.loading,
+            young: tuning.young,
             frames: [0.0; 2],
             share: (1.0 - (-hop_s / tuning.memory_s).exp()) as f32,
             fade: [0.0; 2],
@@ -110,6 +112,7 @@ impl SpatialFilter {
         let elements = cholesky::elements(n);
         let s = &self.speech[group * elements..][..elements];
         let v = &self.noise[group * elements..][..elements];
+        let loading = self.loading + self.young / self.frames[0].max(1.0);
         let none = [Real::ZERO; MAX_MICROPHONES];
         let mut said = Said { contrast: none, share: none };
         // Each microphone is brought to noise of power 1 (x / root of V's diagonal): whatever their levels, nothing overflows and
@@ -117,7 +120,7 @@ impl SpatialFilter {
         let mut unit = [Real::ZERO; MAX_MICROPHONES];
         for (i, (times, of_speech)) in noisier.iter().enumerate() {
             let at = cholesky::at(i, i);
-            let alone = v[at].re * (1.0 + self.loading) + s[at].re * *of_speech + LEAST_POWER;
+            let alone = v[at].re * (1.0 + loading) + s[at].re * *of_speech + LEAST_POWER;
             let ratio = (s[at].re + LEAST_POWER) / alone;
             said.contrast[i] = Real(ratio.0.map(f32::ln));
             unit[i] = (alone * *times).sqrt().recip();

@@ -15,7 +15,7 @@ const SAME_S: f64 = 0.0035;
 /// times that at the lag tracked, in so many looks in a row, each this near to the last one, s (a talker walks while they are made).
 const LEAST_ENERGY: f32 = 50.0;
 const LEAST_RATIO: f32 = 3.0;
-const LOOKS: u32 = 4;
+const LOOKS: u32 = 3;
 const LOOKS_WITHIN_S: f64 = 0.002;
 /// The correlator's peak beyond a frame: least height in standard deviations and against the lag tracked, for a lock that is beyond doubt
 /// and for one that is not; looks in a row, and how near to each other, us.
