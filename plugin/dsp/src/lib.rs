@@ -31,6 +31,10 @@
 //! Analysis work is cut into steps of at most one transform and handed out by counted frames, so that no call is much
 //! dearer than another. On the audio thread nothing allocates, locks, waits or panics.
 #![forbid(unsafe_code)]
+#![allow(
+    clippy::inline_always,
+    reason = "vector instructions come out only where the lanes' loops are in one function"
+)]
 
 pub mod engine;
 pub mod params;

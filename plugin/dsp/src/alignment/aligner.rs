@@ -126,7 +126,9 @@ impl Tap {
             table.read(ring, &places[..out.len()], out);
         }
         if self.sign < 0.0 {
-            out.iter_mut().for_each(|x| *x = -*x);
+            for x in out {
+                *x = -*x;
+            }
         }
     }
 }

@@ -163,9 +163,9 @@ impl Combiner {
     /// A frame is full: transforms it, filters it and adds it to what goes out.
     fn frame(&mut self) {
         let mut flags = [Flags::default(); MAX_MICROPHONES];
-        for microphone in 0..self.microphones {
+        for (microphone, flags) in flags.iter_mut().enumerate().take(self.microphones) {
             let heard = &mut self.heard[microphone];
-            flags[microphone] = self.condition.look(microphone, heard);
+            *flags = self.condition.look(microphone, heard);
             for (f, (x, w)) in self.frames.iter_mut().zip(heard.iter().zip(&self.window)) {
                 *f = x * w;
             }
