@@ -35,9 +35,9 @@ const NAP: Duration = Duration::from_millis(50);
 const BLOCK_FRAMES: usize = 128;
 /// How long to wait for the clocks before starting without them.
 const CLOCK_LIMIT: Duration = Duration::from_secs(1);
-/// Behind the lag the plugin needs this much of the delay to read the microphone, ms: half its interpolator, and room for
-/// a slew.
-const READ_ROOM_MS: f32 = 6.0;
+/// Behind the lag the plugin needs this much of the delay to read the microphone, ms: the combiner's frame, half the
+/// interpolator, and room for a slew.
+const READ_ROOM_MS: f32 = 36.0;
 /// How long a microphone has to come too late for the delay before a longer one is chosen, s: the latency is no toy.
 const TOO_LATE_S: f64 = 3.0;
 /// A delay that an earlier run's lag asked for may be longer than is needed by this, ms.

@@ -1,32 +1,30 @@
-//! Two microphones, each on its own clock, become one.
+//! Two to eight microphones, each on its own clock, become one.
 //!
-//! Signal model: both record the same sound; B holds at n + lag what A holds at n. The lag moves with the clocks'
-//! drift and jumps with a talker's place or a lost buffer. The crate measures it from the sound, reads B where it
-//! holds what A holds, and adds both by what each is worth. It knows no host and no server, starts no thread and has
-//! no clock: what comes out depends on the frames alone, however they are cut into calls.
+//! Signal model: all record the same sound; microphone B holds at n + lag what the reference A holds at n. The lag moves with
+//! the drift of the clocks and jumps with lost buffers. The tracker owns clocks: it measures lag and drift from the sound and
+//! keeps the microphones aligned within some milliseconds. The combiner owns acoustics: one filter per frequency over
+//! all of them. The crate knows no host and no server, starts no thread and has no clock: what comes out depends on the
+//! frames alone, however they are cut into calls.
 //!
 //! ```text
-//!   a, b ──> engine ──> history ────────────────────────────> align ──> mix ──> post_filter ──> out
-//!              │        (full rate)                             ▲        ▲
-//!              │                                      lag, drift│        │trusted?
-//!              └──> streams ──> correlate ──> acquire ──> track ┴────────┘
-//!                  (decimate)   every lag     votes        │
-//!                       │                                  ▼
-//!                       └────> follow: observe ──> sums ──> correct ──> kalman
-//!                                (presence)    │    │       (measure, pull_in)
-//!                                              │    └─────> jumps
-//!                                              └──> talkers ──> direct
+//!   A ──> channel ─────────────────────────> delay ──────┐
+//!   B ──> channel ─────────────────────────> aligner ──> combiner ──> noise suppressor ──> out
+//!           │ rings, B's own timeline          ▲ lag     │ mask, WPE, RTF-MVDR, selection
+//!           └─> decimator ─> gcc_search ─> lag_vote ─> tracker
+//!                              every lag                │ cross_spectrum, averages, delay_estimate,
+//!                                                       │ lag_sro_search, imm_kalman, jump_detector
 //! ```
 //!
-//! | stage | modules |
+//! | stage | folder |
 //! |---|---|
-//! | in and out | [`engine`], [`params`], [`status`], [`snapshot`] |
+//! | the audio-thread entry | [`engine`], [`params`], [`status`], [`snapshot`] |
 //! | frames in | `input` |
 //! | searching | `acquisition` |
-//! | following | `tracking`, `speakers` |
-//! | reading both | `alignment` |
+//! | following | `tracking` |
+//! | reading all in time | `alignment` |
 //! | merging | `combining`, `enhancement` |
 //! | tools | `analysis`, `primitives` |
+//! | every number of the combiner | `tuning` |
 //!
 //! Analysis work is cut into steps of at most one transform and handed out by counted frames, so that no call is much
 //! dearer than another. On the audio thread nothing allocates, locks, waits or panics.

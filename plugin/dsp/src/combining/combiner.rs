@@ -133,7 +133,7 @@ impl Combiner {
 
     /// Share of microphone `microphone` in what goes out, 0 to 1. Audio thread.
     pub fn share_of(&self, microphone: usize) -> f32 {
-        self.selection.share_of(microphone, &self.feed)
+        self.selection.share_of(microphone)
     }
 
     /// Puts `microphones` together into `out`; all slices are of one length. Audio thread: no allocation, no panic.
@@ -178,7 +178,7 @@ impl Combiner {
         for group in 0..self.groups {
             let mut weights = [Complex::ZERO; MAX_MICROPHONES];
             let weights = &mut weights[..self.microphones];
-            self.selection.weigh(group, self.filter.weights(group), weights);
+            self.selection.weigh(self.filter.weights(group), weights);
             let mut sum = Complex::ZERO;
             for (w, x) in weights.iter().zip(&self.early) {
                 sum += x[group].mul_conj(*w);
@@ -259,7 +259,7 @@ impl Combiner {
         self.filter.learn(group, &x[..n], mask);
         let (noisier, reference, gain) = self.selection.orders(group);
         let said: Said = self.filter.solve(group, &noisier[..n], reference, gain);
-        self.selection.hear(group, &said, mask, self.merged[group].norm_sqr());
+        self.selection.hear(group, &said);
     }
 
     /// All bins of a frame have been learnt from.
@@ -285,5 +285,7 @@ impl Combiner {
     pub fn clear(&mut self) {
         self.filter.clear();
         self.dereverberation.clear();
+        self.mask.clear();
+        self.selection.clear();
     }
 }

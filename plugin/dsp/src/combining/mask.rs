@@ -8,7 +8,7 @@
 use crate::primitives::lanes::{LANES, Real};
 use crate::tuning::Mask as Tuning;
 
-/// Frames by which late sound is behind.
+/// Frames by which late sound is behind: [`Tuning::late_s`] in hops of 16 ms.
 const LATE_FRAMES: usize = 2;
 
 /// Mean of p / steady - 1 over the voice's bins up to which a frame is steady noise, from which it surely is not, and what one bin counts at
@@ -80,6 +80,16 @@ impl Mask {
         self.past.swap(0, 1);
     }
 
+    /// Forgets everything.
+    pub fn clear(&mut self) {
+        for values in [&mut self.power, &mut self.smooth].into_iter().chain(&mut self.past) {
+            values.fill(Real::ZERO);
+        }
+        self.low.iter_mut().for_each(|low| low.fill(Real::all(1e30)));
+        self.mean.iter_mut().for_each(|mean| mean.fill(Real::all(1e-14)));
+        (self.used, self.standing_out, self.activity) = (0.0, 0.0, 0.0);
+    }
+
     /// Takes the powers of one group and gives its mask.
     pub fn learn(&mut self, group: usize, powers: &[Real]) -> Real {
         let mut p = Real::ZERO;
@@ -106,5 +116,47 @@ impl Mask {
     /// How surely the newest whole frame held more than steady noise, 0 to 1.
     pub fn activity(&self) -> f32 {
         self.activity
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tuning::COMBINING;
+
+    const HOP_S: f64 = 0.016;
+
+    /// The last mask after frames of these powers, in one group.
+    fn after(powers: impl IntoIterator<Item = f32>) -> (f32, f32) {
+        let mut mask = Mask::new(&COMBINING.mask, 1, 1, 1, HOP_S);
+        let mut last = Real::ZERO;
+        for power in powers {
+            mask.begin();
+            last = mask.learn(0, &[Real::all(power)]);
+        }
+        mask.begin();
+        (last.0[0], mask.activity())
+    }
+
+    #[test]
+    fn steady_noise_is_masked_and_teaches_nothing() {
+        let (mask, activity) = after(std::iter::repeat_n(1e-4, 400));
+        assert!(mask < 0.05, "{mask}");
+        assert_eq!(activity, 0.0);
+    }
+
+    #[test]
+    fn an_onset_20_db_over_steady_noise_is_all_new() {
+        let (mask, activity) = after(std::iter::repeat_n(1e-4, 400).chain([1e-2]));
+        assert!(mask > 0.9, "{mask}");
+        assert_eq!(activity, 1.0);
+    }
+
+    #[test]
+    fn a_decay_of_a_room_of_0_6_s_is_late_sound() {
+        // 60 dB in 0.6 s: a factor of 0.69 from frame to frame.
+        let decay = (0..10).map(|k| 1e-2 * (-13.8 * HOP_S / 0.6 * f64::from(k)).exp() as f32);
+        let (mask, _) = after(std::iter::repeat_n(1e-6, 400).chain(decay));
+        assert!(mask < 0.1, "{mask}");
     }
 }

@@ -150,8 +150,7 @@ impl Selection {
 
     /// The weights with which one group goes out.
     #[inline(always)]
-    pub fn weigh(&self, group: usize, filter: &[Complex], weights: &mut [Complex]) {
-        let _ = group;
+    pub fn weigh(&self, filter: &[Complex], weights: &mut [Complex]) {
         match &self.fixed {
             None => weights.copy_from_slice(filter),
             Some(fixed) => {
@@ -170,7 +169,7 @@ impl Selection {
 
     /// Takes what one group said.
     #[inline(always)]
-    pub fn hear(&mut self, group: usize, said: &Said, _mask: Real, _merged: Real) {
+    pub fn hear(&mut self, group: usize, said: &Said) {
         let band = self.band_of[group];
         for i in 0..self.microphones {
             self.frame[i].contrast[band] += said.contrast[i].sum();
@@ -222,8 +221,14 @@ impl Selection {
         }
     }
 
+    /// Forgets everything.
+    pub fn clear(&mut self) {
+        self.standing = [Standing::default(); MAX_MICROPHONES];
+        self.reference = 0;
+    }
+
     /// Share of a microphone in what goes out.
-    pub fn share_of(&self, microphone: usize, _feed: &Feed) -> f32 {
+    pub fn share_of(&self, microphone: usize) -> f32 {
         match &self.fixed {
             Some(fixed) => {
                 let sum: f32 = fixed.iter().sum();

@@ -5,7 +5,7 @@
 //! principal eigenvector u of V^-1 S has the largest ratio of the two (GEV: Warsitz and Haeb-Umbach, IEEE TASLP 15(5),
 //! 2007); h = V u is the relative transfer function up to a factor (covariance whitening: Markovich, Gannot and Cohen, IEEE
 //! TASLP 17(6), 2009), and w = V^-1 h / (h^H V^-1 h), scaled to pass the talker as the reference microphone hears him, is the
-//! MVDR filter. The eigenvector is followed by power iteration from where it was: one step a frame.
+//! MVDR filter. The eigenvector is followed by power iteration from where it was: two steps a frame.
 
 use crate::primitives::lanes::{Complex, LANES, Real, cholesky};
 use crate::tuning::Filter as Tuning;
@@ -217,5 +217,57 @@ impl SpatialFilter {
                 of_group[0] = Complex::real(Real::all(1.0));
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tuning::COMBINING;
+
+    /// The gain of the filter for the talker and the noise that is left, from frames of a talker with this transfer function and
+    /// of independent noise of these powers.
+    fn filtered(direction: [f32; 2], noise: [f32; 2]) -> (f32, f32) {
+        let mut filter = SpatialFilter::new(&COMBINING.filter, 2, 1, 0.016);
+        let mut seed = 1u32;
+        let mut random = || {
+            seed = seed.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            (seed >> 8) as f32 / (1 << 23) as f32 - 1.0
+        };
+        let mut number =
+            || Complex { re: Real(std::array::from_fn(|_| random())), im: Real(std::array::from_fn(|_| random())) };
+        for frame in 0..400 {
+            let talks = frame % 2 == 0;
+            let s = if talks { number() } else { Complex::ZERO };
+            let x = [0, 1].map(|i| s * direction[i] + number() * noise[i].sqrt());
+            filter.begin(1.0);
+            filter.learn(0, &x, Real::all(if talks { 1.0 } else { 0.0 }));
+            filter.solve(0, &[(1.0, 0.0); 2], 0, 1.0);
+        }
+        let w = filter.weights(0);
+        let gain = (w[0].conj() * direction[0] + w[1].conj() * direction[1]).re.0[0];
+        let left = w[0].norm_sqr().0[0] * noise[0] + w[1].norm_sqr().0[0] * noise[1];
+        (gain, left / noise[0])
+    }
+
+    #[test]
+    fn two_equal_microphones_pass_the_talker_and_halve_the_noise() {
+        let (gain, left) = filtered([1.0, 1.0], [0.01, 0.01]);
+        assert!((gain - 1.0).abs() < 0.05, "{gain}");
+        assert!((left - 0.5).abs() < 0.05, "{left}");
+    }
+
+    #[test]
+    fn polarity_and_level_of_the_other_microphone_do_not_matter() {
+        let (gain, left) = filtered([1.0, -0.1], [0.01, 0.0001]);
+        assert!((gain - 1.0).abs() < 0.05, "{gain}");
+        assert!((left - 0.5).abs() < 0.05, "{left}");
+    }
+
+    #[test]
+    fn a_microphone_20_db_noisier_has_next_to_no_part() {
+        let (gain, left) = filtered([1.0, 1.0], [0.01, 1.0]);
+        assert!((gain - 1.0).abs() < 0.1, "{gain}");
+        assert!((0.9..1.1).contains(&left), "{left}");
     }
 }

@@ -115,3 +115,61 @@ impl JumpDetector {
         (looks >= FAR_LOOKS).then_some(LagEvent { shift_us, sign: elsewhere.sign, cause: LagCause::Far })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const RATE_HZ: f64 = 16_000.0;
+    const LEN: usize = 2048;
+
+    /// A correlation of unit-variance noise with peaks of these heights (standard deviations) at these lags, frames; its energy is such that
+    /// the noise has variance 1 in the detector's scale.
+    fn correlation(peaks: &[(i64, f32)]) -> (Vec<f32>, f32) {
+        let mut seed = 7u32;
+        let mut values: Vec<f32> = (0..LEN)
+            .map(|_| {
+                seed = seed.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+                ((seed >> 8) as f32 / (1 << 23) as f32 - 1.0) * 3f32.sqrt()
+            })
+            .collect();
+        for (lag, height) in peaks {
+            values[lag.rem_euclid(LEN as i64) as usize] += height;
+        }
+        (values, 0.5 / OVERLAP_FACTOR as f32)
+    }
+
+    /// What the detector says in a row of looks.
+    fn looks(peaks: &[(i64, f32)], count: usize) -> Option<LagEvent> {
+        let (values, energy) = correlation(peaks);
+        let mut detector = JumpDetector::default();
+        let mut last = None;
+        for _ in 0..count {
+            last = detector.look(&values, energy, RATE_HZ, 200);
+        }
+        last
+    }
+
+    #[test]
+    fn a_bulk_20_ms_off_is_believed_in_the_fourth_look_with_its_polarity() {
+        assert!(looks(&[(320, -15.0)], 3).is_none());
+        let event = looks(&[(320, -15.0)], 4).expect("a jump");
+        assert!((event.shift_us - 20_000.0).abs() < 100.0, "{event:?}");
+        assert_eq!(event.sign, -1.0);
+    }
+
+    #[test]
+    fn noise_alone_moves_nothing() {
+        assert!(looks(&[], 20).is_none());
+    }
+
+    #[test]
+    fn an_equal_reflection_8_ms_off_moves_nothing() {
+        assert!(looks(&[(0, 12.0), (130, 14.0)], 20).is_none());
+    }
+
+    #[test]
+    fn what_is_within_3_ms_is_left_to_the_combiner() {
+        assert!(looks(&[(48, 20.0)], 20).is_none());
+    }
+}

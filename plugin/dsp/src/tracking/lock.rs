@@ -34,9 +34,6 @@ const MAX_DRIFT_PPM: f64 = 1200.0;
 /// long as there was sound that fitted, between two bounds.
 const PROVISIONAL_PATIENCE_S: f64 = 4.0;
 const PATIENCE_S: (f64, f64) = (3.0, 10.0);
-/// A lock under test that was measured within this much sound is not given up for another, s.
-const PROMISE_S: f64 = 1.0;
-
 /// The lock in use.
 #[derive(Clone, Copy, Debug)]
 pub struct Lock {
@@ -106,11 +103,6 @@ impl Lock {
     /// Lag and drift are pulled in, or the correlator is beyond doubt: B may be heard.
     pub fn is_trusted(&self) -> bool {
         self.confirmed
-    }
-
-    /// Not trusted yet, but measurements fit so far.
-    pub fn is_promising(&self) -> bool {
-        self.confirmed && self.unmeasured_s < PROMISE_S
     }
 
     /// The drift is still searched for.

@@ -191,15 +191,12 @@ impl Tracker {
 
     /// Puts a found lag to the test, unless it is under test already or the present one does well.
     fn try_out(&mut self, found: &Candidate, now_s: f64, streams: &Pair<'_>) {
-        if let Some(lock) = self.follower.current_mut() {
-            if lock.is_trusted() || (lock.filter.lag_us(now_s) - found.lag_us).abs() < SAME_LAG_US {
-                lock.sure |= found.sure;
-                lock.clear_votes = if found.clear { found.votes } else { 0 };
-                return;
-            }
-            if lock.is_promising() && !found.sure {
-                return;
-            }
+        if let Some(lock) = self.follower.current_mut()
+            && (lock.is_trusted() || (lock.filter.lag_us(now_s) - found.lag_us).abs() < SAME_LAG_US)
+        {
+            lock.sure |= found.sure;
+            lock.clear_votes = if found.clear { found.votes } else { 0 };
+            return;
         }
         // Where B is early, the newest aligned sound is older by that.
         let time_s = now_s + (found.lag_us - self.block_trim_us).min(0.0) * 1e-6 - FOUND_AGE_S;
