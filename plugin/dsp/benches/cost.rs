@@ -36,7 +36,7 @@ fn main() {
         "rubato sinc 64, cubic, mono",
         "engine, tracking",
         "engine, hold",
-        "engine, tracking, mode 2",
+        "engine, tracking, mode 1",
         "engine, searching",
     ];
     let unrelated_b: Vec<f32> = b[warm..].iter().rev().copied().collect();
@@ -52,7 +52,7 @@ fn main() {
             resample(a),
             timed(&mut engine(&all), b),
             timed(&mut engine(&Controls { hold: true, ..all }), b),
-            timed(&mut engine(&Controls { mode: Mode::Dereverberate, ..all }), b),
+            timed(&mut engine(&Controls { mode: Mode::Merge, ..all }), b),
             timed(&mut Engine::new(RATE_HZ, 2, &all).expect("48 kHz is in range"), &unrelated_b),
         ];
         for (best, ns) in best_ns.iter_mut().zip(ns) {

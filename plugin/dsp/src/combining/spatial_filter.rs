@@ -124,7 +124,7 @@ impl SpatialFilter {
             let at = cholesky::at(i, i);
             let alone = v[at].re * (1.0 + loading) + s[at].re * *of_speech + LEAST_POWER;
             let ratio = (s[at].re + LEAST_POWER) / alone;
-            said.contrast[i] = Real(ratio.0.map(f32::ln));
+            said.contrast[i] = ratio.ln();
             unit[i] = (alone * *times).sqrt().recip();
         }
         let mut white = [Complex::ZERO; cholesky::elements(MAX_MICROPHONES)];
