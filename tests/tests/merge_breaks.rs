@@ -61,14 +61,16 @@ impl<'a> Player<'a> {
         Self { streams, engine, controls, next: [start, start] }
     }
 
-    /// Plays a block; `silent`: that one is replaced by silence.
-    fn play(&mut self, silent: [bool; 2]) {
+    /// Plays a block; `silent`: that one is replaced by silence. Gives the merge.
+    fn play(&mut self, silent: [bool; 2]) -> [f32; BLOCK] {
         let [a, b] = self.next.map(|at| at..at + BLOCK);
         let zeros = [0.0; BLOCK];
         let a = if silent[0] { &zeros[..] } else { &self.streams.a[a] };
         let b = if silent[1] { &zeros[..] } else { &self.streams.b[b] };
-        self.engine.process(&[a, b], &mut [0.0; BLOCK]);
+        let mut out = [0.0; BLOCK];
+        self.engine.process(&[a, b], &mut out);
         self.next = self.next.map(|at| at + BLOCK);
+        out
     }
 
     /// Plays a block after `frames` of B were left out (positive) or stand in for sound (negative), and the engine was told.
@@ -79,7 +81,7 @@ impl<'a> Player<'a> {
             self.play_late(frames.unsigned_abs() as usize);
         } else {
             self.next[1] += frames as usize;
-            self.play([false; 2]);
+            _ = self.play([false; 2]);
         }
     }
 
@@ -116,14 +118,15 @@ impl<'a> Player<'a> {
 
 /// Plays 8 s and gives what is known then.
 fn learn(player: &mut Player) -> Snapshot {
-    (0..8 * BLOCKS_PER_S).for_each(|_| player.play([false; 2]));
+    (0..8 * BLOCKS_PER_S).for_each(|_| _ = player.play([false; 2]));
     player.engine.snapshot(1).expect("8 s of speech give a lock")
 }
 
 /// As a loader meets them: both are gone for a while or one is silent, B is up to 2 ms off afterwards, what is known goes for
-/// restored, once or block by block, silence takes the place of a part of B, and B is moved by up to 30 frames to keep pace.
+/// restored, once or block by block, silence takes the place of a part of B, and B is moved by up to 30 frames to keep pace. A lag one
+/// pitch period beside is taken now and then; it has to be found out.
 #[test]
-fn after_120_breaks_of_all_kinds_the_lag_is_right_to_30_us_within_4_s() {
+fn after_120_breaks_of_all_kinds_no_lag_is_3_ms_wrong_after_4_s_and_all_are_right_to_30_us_within_7_s() {
     let streams = Streams::new();
     let mut random = Random::new(1);
     let mut wrong = Vec::new();
@@ -131,7 +134,7 @@ fn after_120_breaks_of_all_kinds_the_lag_is_right_to_30_us_within_4_s() {
         let mut player = Player::new(&streams, (random.unit() * 170.0 * RATE_HZ) as usize);
         let known = learn(&mut player);
         let silent = [random.unit() < 0.5, random.unit() < 0.5];
-        (0..up_to(250.0, &mut random)).for_each(|_| player.play(silent));
+        (0..up_to(250.0, &mut random)).for_each(|_| _ = player.play(silent));
         let lost = (random.unit() * 2.0 * RATE_HZ) as usize;
         let off = ((random.unit() - 0.5) * 0.004 * RATE_HZ) as i64;
         player.next = [player.next[0] + lost, player.next[1] + lost].map(|at| at % (170 * RATE_HZ as usize));
@@ -141,7 +144,11 @@ fn after_120_breaks_of_all_kinds_the_lag_is_right_to_30_us_within_4_s() {
         let (paced_from, late_at) = (up_to(200.0, &mut random), up_to(120.0, &mut random));
         let late = if random.unit() < 0.3 { (random.unit() * BLOCK as f64) as usize } else { 0 };
         let doubts = if random.unit() < 0.5 { 1 } else { (random.unit() * 100.0) as usize };
-        let largest_us = player.largest_error_us(10, 4, |player, block| {
+        let mut beside_us = 0.0f64;
+        let largest_us = player.largest_error_us(10, 7, |player, block| {
+            if block > 4 * BLOCKS_PER_S {
+                beside_us = beside_us.max(player.error_us().map_or(0.0, f64::abs));
+            }
             if block < doubts {
                 player.engine.restore(1, &known).expect("it is this engine's");
             }
@@ -151,26 +158,43 @@ fn after_120_breaks_of_all_kinds_the_lag_is_right_to_30_us_within_4_s() {
                 player.play_moved(owed.signum());
                 owed -= owed.signum();
             } else {
-                player.play([false; 2]);
+                _ = player.play([false; 2]);
             }
         });
-        if largest_us > 30.0 {
-            wrong.push((number, largest_us));
+        if largest_us > 30.0 || beside_us > 3e3 {
+            wrong.push((number, beside_us, largest_us));
         }
     }
-    assert!(wrong.is_empty(), "after these breaks the lag was wrong by so many us: {wrong:?}");
+    assert!(
+        wrong.is_empty(),
+        "after these breaks the lag was wrong by so many us, from 4 s and from 7 s on: {wrong:?}"
+    );
 }
 
+/// The filter over all microphones turns B round by itself; the polarity that is restored only says what B is to be added as until then.
 #[test]
-fn a_lag_80_us_beside_taken_for_one_of_opposite_polarity_is_put_right_within_4_s() {
+fn a_lag_80_us_beside_and_the_opposite_polarity_restored_cost_2_db_of_voice_at_most_and_100_us_after_6_s() {
     let streams = Streams::new();
     for (start_s, beside_s) in [(0.0, 80e-6), (7.0, -80e-6), (31.0, 85e-6), (44.0, -90e-6)] {
         let mut player = Player::new(&streams, (start_s * RATE_HZ) as usize);
         let known = learn(&mut player);
         let wrong = Snapshot { lag_s: known.lag_s + beside_s, polarity: -known.polarity, ..known };
         player.engine.restore(1, &wrong).expect("it is this engine's");
-        let largest_us = player.largest_error_us(8, 4, |player, _| player.play([false; 2]));
-        assert_eq!(player.engine.status(1).polarity, 1, "{start_s} s");
-        assert!(largest_us < 20.0, "{start_s} s: {largest_us} us");
+        // What comes out from 1 s on, on A's voice alone: 1 if all of it is there, 0 if A and B cancel.
+        let (mut dot, mut power) = (0.0, 0.0);
+        let latency = u64::from(player.engine.status(1).latency_frames);
+        let largest_us = player.largest_error_us(10, 6, |player, block| {
+            let from = player.next[0] as u64 - latency;
+            let out = player.play([false; 2]);
+            for (x, n) in out.iter().zip(from..).filter(|_| block >= BLOCKS_PER_S) {
+                let (voice, _) = streams.scene.parts(&streams.places[0], n);
+                dot += f64::from(*x) * f64::from(voice);
+                power += f64::from(voice) * f64::from(voice);
+            }
+        });
+        let gain = dot / power;
+        println!("{start_s} s: {largest_us:.1} us, {gain:.3} of the voice");
+        assert!(largest_us < 100.0, "{start_s} s: {largest_us} us");
+        assert!((0.8..1.1).contains(&gain), "{start_s} s: {gain} of the voice");
     }
 }
