@@ -53,6 +53,8 @@ struct Other {
     tracker: Tracker,
     aligner: Aligner,
     aligned: bool,
+    /// Lag and drift are still being searched for about the lock.
+    pulling_in: bool,
     delay_too_small: bool,
 }
 
@@ -103,6 +105,7 @@ impl Engine {
                 aligner: Aligner::new(rate_hz, reading_delay),
                 channel,
                 aligned: false,
+                pulling_in: false,
                 delay_too_small: false,
             }
         };
@@ -266,7 +269,11 @@ impl Engine {
             let smallest = trim - MAX_LAG_S * self.rate_hz;
             let tap = Tap { delay_frames, lag_frames: lag_frames.clamp(smallest, largest), sign };
             let moved = other.aligner.aim(tap, self.quantum_frames);
-            if aligned && (!other.aligned || moved.is_some()) {
+            // What was learnt while the lag was still being pulled in is off by up to 0.1 ms: too much at high frequencies.
+            let pulling_in = other.tracker.lock().is_some_and(Lock::is_pulling_in);
+            let pulled_in = other.pulling_in && !pulling_in;
+            other.pulling_in = pulling_in;
+            if aligned && (!other.aligned || moved.is_some() || pulled_in) {
                 self.combiner.restart();
             }
             other.aligned = aligned;
