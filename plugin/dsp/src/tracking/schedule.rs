@@ -17,7 +17,7 @@ const ACTIVE_SHARE: f32 = 0.1;
 const STRONGEST_MEMORY_S: f64 = 5.0;
 /// Weight of an observation, for each bin, up to which it is noise, and from which it says of a lag that it is wrong where it does not fit.
 /// (White noise: 0.05 to 0.07 whatever its level; a fan: 0.1; speech at 0, 10, 20 dB: 0.11, 0.3, 0.8 in the middle.)
-const LEAST_WEIGHT: f32 = 0.07;
+const LEAST_WEIGHT: f32 = 0.08;
 const TELLING_WEIGHT: f32 = 0.15;
 /// A new lock is tried on the sound of this long before it, s.
 const REPLAY_S: f64 = 0.6;
