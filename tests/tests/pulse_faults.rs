@@ -24,9 +24,9 @@ fn windows(rig: &Rig, recording: &[f32]) -> Vec<Window> {
     measure(recording, f64::from(RATE_HZ), WINDOW_S, &a.own, &b.own, DELAY_B_S)
 }
 
-/// Share of the windows in which both microphones are there and aligned within 50 us.
+/// Share of the windows in which both microphones are there and aligned within 100 us.
 fn aligned(windows: &[Window]) -> f64 {
-    windows.iter().filter(|w| w.error_s.abs() < 50e-6).count() as f64 / windows.len() as f64
+    windows.iter().filter(|w| w.error_s.abs() < 100e-6).count() as f64 / windows.len() as f64
 }
 
 fn show(windows: &[Window]) -> String {

@@ -48,7 +48,9 @@ const Descriptor *lv2_descriptor(uint32_t index) {
 fn shim(folder: &Path) -> PathBuf {
     let bad = folder.join("driftmerge.lv2");
     fs::create_dir(&bad).expect("made");
-    for file in fs::read_dir(bundle().folder()).expect("the bundle").flatten() {
+    // Its folder of pictures is for other hosts.
+    let files = fs::read_dir(bundle().folder()).expect("the bundle").flatten();
+    for file in files.filter(|file| file.path().is_file()) {
         let name = file.file_name();
         if name.to_string_lossy().ends_with(".so") {
             fs::copy(file.path(), folder.join("real.so")).expect("copied");
