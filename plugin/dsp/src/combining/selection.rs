@@ -61,6 +61,8 @@ pub struct Selection {
     /// Fixed weights, where the filter is not used.
     fixed: Option<[f32; MAX_MICROPHONES]>,
     used: [bool; MAX_MICROPHONES],
+    /// Those of which sound arrives.
+    sounds: [bool; MAX_MICROPHONES],
 }
 
 impl Selection {
@@ -91,6 +93,7 @@ impl Selection {
             gain: 1.0,
             fixed: None,
             used: [true; MAX_MICROPHONES],
+            sounds: [true; MAX_MICROPHONES],
         }
     }
 
@@ -98,10 +101,8 @@ impl Selection {
     pub fn begin(&mut self, condition: &Condition, feed: &Feed, speech_s: f32) {
         let n = self.microphones;
         for (i, used) in self.used.iter_mut().enumerate() {
-            *used = (i == 0 || feed.aligned[i])
-                && !condition.has_gap(i)
-                && !condition.is_left_out(i)
-                && !self.standing[i].far_behind;
+            self.sounds[i] = !condition.has_gap(i) && !condition.is_left_out(i);
+            *used = (i == 0 || feed.aligned[i]) && self.sounds[i] && !self.standing[i].far_behind;
         }
         let only = |i: usize| {
             let mut fixed = [0.0; MAX_MICROPHONES];
@@ -119,7 +120,7 @@ impl Selection {
             Mode::OnlyA => only(0),
             Mode::OnlyB => only(1),
             _ if used == 0 => only(0),
-            Mode::Average => Some(self.used.map(|used| f32::from(u8::from(used)))),
+            Mode::Average => Some(self.used.map(|each| if each { 1.0 / used as f32 } else { 0.0 })),
             _ if speech_s < LEAST_SPEECH_S => alone(self.reference),
             _ if used == 1 => alone(self.used[..n].iter().position(|used| *used).unwrap_or(0)),
             _ if (0..n).any(|i| condition.has_gap(i) && !condition.is_left_out(i)) => {
@@ -130,11 +131,6 @@ impl Selection {
             }
             _ => None,
         };
-        if let (Mode::Average, Some(fixed)) = (feed.mode, &mut self.fixed) {
-            for f in fixed.iter_mut().filter(|f| **f > 0.0) {
-                *f = 1.0 / used as f32;
-            }
-        }
         let doubt = STARTING_NOISE * (1.0 - speech_s / STARTS_S).max(0.0);
         for (band, noisier) in self.noisier.iter_mut().enumerate() {
             let top = (0..n).map(|i| self.standing[i].contrast[band]).fold(f32::NEG_INFINITY, f32::max);
@@ -184,6 +180,10 @@ impl Selection {
         let voice: f32 = self.groups_in[VOICE_BANDS].iter().sum();
         for i in 0..self.microphones {
             let frame = std::mem::take(&mut self.frame[i]);
+            // What is missing says nothing of the microphone: it comes back as it was.
+            if !self.sounds[i] {
+                continue;
+            }
             let standing = &mut self.standing[i];
             for band in 0..BANDS {
                 let contrast = frame.contrast[band] / (self.groups_in[band] * LANES as f32).max(1.0);
@@ -200,12 +200,10 @@ impl Selection {
         for (i, q) in qualities[..self.microphones].iter_mut().enumerate() {
             *q = quality(i);
         }
-        let mut best = 0;
-        for i in 1..self.microphones {
-            if qualities[i] > qualities[best] {
-                best = i;
-            }
-        }
+        // One that is not heard, dead maybe, has no contrast that means anything.
+        let heard = |i: &usize| self.used[*i];
+        let best =
+            (0..self.microphones).filter(heard).max_by(|i, j| qualities[*i].total_cmp(&qualities[*j])).unwrap_or(0);
         let ahead = self.standing[best].contrast;
         for (standing, quality) in self.standing.iter_mut().zip(&qualities[..self.microphones]) {
             let limit = if standing.far_behind { NO_LONGER_BEHIND } else { FAR_BEHIND };
@@ -214,10 +212,8 @@ impl Selection {
             let own_bands = VOICE_BANDS.filter(is_ahead).count();
             standing.far_behind = qualities[best] - quality > limit && own_bands <= 1;
         }
-        for i in 0..self.microphones {
-            if qualities[i] > qualities[self.reference] + REFERENCE_AHEAD {
-                self.reference = i;
-            }
+        if !self.used[self.reference] || qualities[best] > qualities[self.reference] + REFERENCE_AHEAD {
+            self.reference = best;
         }
     }
 
