@@ -136,8 +136,6 @@ const fn default_hint(port: &Port) -> c_int {
     match port.default {
         100.0 => HINT_DEFAULT_100,
         1.0 => HINT_DEFAULT_1,
-        // Of `mode`, 0 to 4.
-        2.0 => HINT_DEFAULT_MIDDLE,
         _ => HINT_DEFAULT_0,
     }
 }

@@ -210,7 +210,8 @@ impl Combiner {
         let predicted = &mut predicted[..self.microphones];
         for group in 0..dereverberated {
             self.dereverberation.predict(group, predicted);
-            let share = self.dereverberation.share(group);
+            // Bypassed, the microphone is heard as it is; what is learnt meanwhile goes on.
+            let share = if self.feed.enabled { self.dereverberation.share(group) } else { Real::ZERO };
             for (m, p) in predicted.iter().enumerate() {
                 self.predicted[m][group] = *p;
                 self.early[m][group] = self.x[m][group] - *p * share;

@@ -133,7 +133,8 @@ impl Selection {
         };
         let doubt = STARTING_NOISE * (1.0 - speech_s / STARTS_S).max(0.0);
         for (band, noisier) in self.noisier.iter_mut().enumerate() {
-            let top = (0..n).map(|i| self.standing[i].contrast[band]).fold(f32::NEG_INFINITY, f32::max);
+            let heard = (0..n).filter(|i| self.sounds[*i] && (*i == 0 || feed.aligned[*i]));
+            let top = heard.map(|i| self.standing[i].contrast[band]).fold(f32::NEG_INFINITY, f32::max);
             for (i, noisier) in noisier[..n].iter_mut().enumerate() {
                 let behind = (top - self.standing[i].contrast[band] - self.behind).max(0.0);
                 let may = (i == 0 || feed.aligned[i]) && !condition.is_left_out(i) && !self.standing[i].far_behind;
