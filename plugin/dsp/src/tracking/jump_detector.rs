@@ -23,6 +23,8 @@ const FAR_SURE: (f32, f32) = (7.5, 1.5);
 const FAR_DOUBTFUL: (f32, f32) = (6.0, 1.12);
 /// The sound at the lag tracked is gone where the correlator's height there is no more than this, standard deviations.
 const FAR_GONE: f32 = 4.5;
+/// Or where another peak is so many times as high: what was summed up at the old lag takes seconds to fade.
+const FAR_OUTSTANDING: f32 = 2.5;
 const FAR_LOOKS: u32 = 7;
 const FAR_WITHIN_US: f64 = 400.0;
 
@@ -106,7 +108,8 @@ impl JumpDetector {
     /// Looks at the correlator: `here` is its height at the lag tracked, `shift_us` from there to the other peak.
     pub fn far(&mut self, here: f32, elsewhere: &Peak, shift_us: f64, sure: bool) -> Option<LagEvent> {
         let (least, ratio) = if sure { FAR_SURE } else { FAR_DOUBTFUL };
-        let same = shift_us.abs() < SAME_S * 1e6 || here > FAR_GONE;
+        let gone = here <= FAR_GONE || elsewhere.z > FAR_OUTSTANDING * here;
+        let same = shift_us.abs() < SAME_S * 1e6 || !gone;
         if same || elsewhere.z < least || elsewhere.z < ratio * here {
             self.far = Repeated::default();
             return None;
