@@ -23,7 +23,7 @@ pub struct ConfigError(pub String);
 /// How the microphones reach the plugin.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Route {
-    /// Each is recorded on its own clock; what piles up is taken out and told to the plugin.
+    /// Each is recorded on its own clock; surplus frames are dropped and reported to the plugin.
     Direct,
     /// The server brings each to the clock of one sink with `module-loopback`.
     Loopback,
@@ -69,9 +69,9 @@ pub struct Config {
     pub play_device: String,
     /// Frames buffered for playback.
     pub play_buffer_frames: u32,
-    /// The sinks that are heard where echoes are taken out of the microphones, or `null`; none: they are not.
+    /// The sinks that play the far end where echoes are cancelled, or `null`; none: no cancellation.
     pub echo_sinks: Vec<String>,
-    /// Which microphones they are taken out of, counted from 1; empty: all.
+    /// The microphones whose echoes are cancelled, counted from 1; empty: all.
     pub echo_mics: Vec<usize>,
     /// Arguments of the echo canceller; None: those that suit the server.
     pub echo_args: Option<String>,
@@ -79,7 +79,7 @@ pub struct Config {
     pub echo_rtp: Option<u16>,
     /// Make the merged source the server's default while it is there.
     pub default_source: bool,
-    /// Make the sink whose sound is taken out of the microphones the default one.
+    /// Make the far-end sink, whose sound is cancelled from the microphones, the default one.
     pub default_sink: bool,
     /// The sound server's address; None: the client library's choice.
     pub server: Option<String>,
