@@ -47,6 +47,9 @@ pub enum EngineError {
     Microphones(usize),
 }
 
+/// A combiner that has learnt at a lag so far beside the true one starts again, us: a sixth of a period at 10 kHz.
+const LEARNT_BESIDE_US: f64 = 15.0;
+
 /// A microphone that is aligned to the reference.
 struct Other {
     channel: Channel,
@@ -55,7 +58,20 @@ struct Other {
     aligned: bool,
     /// Lag and drift are still being searched for about the lock.
     pulling_in: bool,
+    /// Where in the reference's stream the combiner began to learn this microphone, s, and the lag then applied, us.
+    learnt_from: (f64, f64),
     delay_too_small: bool,
+}
+
+impl Other {
+    /// Lag and drift have just been pulled in at `place_s`, and it shows that the combiner began to learn too far beside them.
+    fn was_learnt_elsewhere(&mut self, place_s: f64) -> bool {
+        let Some(lock) = self.tracker.lock() else { return false };
+        let was_pulling_in = std::mem::replace(&mut self.pulling_in, lock.is_pulling_in());
+        let (from_s, applied_us) = self.learnt_from;
+        let true_us = lock.filter.lag_us(place_s) - lock.filter.drift_ppm() * (place_s - from_s);
+        was_pulling_in && !self.pulling_in && (true_us - applied_us).abs() > LEARNT_BESIDE_US
+    }
 }
 
 /// The merge of two to eight microphones. See the crate's page for the data path.
@@ -106,6 +122,7 @@ impl Engine {
                 channel,
                 aligned: false,
                 pulling_in: false,
+                learnt_from: (0.0, 0.0),
                 delay_too_small: false,
             }
         };
@@ -268,13 +285,17 @@ impl Engine {
             let aligned = trusted && !other.delay_too_small;
             let smallest = trim - MAX_LAG_S * self.rate_hz;
             let tap = Tap { delay_frames, lag_frames: lag_frames.clamp(smallest, largest), sign };
-            let moved = other.aligner.aim(tap, self.quantum_frames);
-            // What was learnt while the lag was still being pulled in is off by up to 0.1 ms: too much at high frequencies.
-            let pulling_in = other.tracker.lock().is_some_and(Lock::is_pulling_in);
-            let pulled_in = other.pulling_in && !pulling_in;
-            other.pulling_in = pulling_in;
-            if aligned && (!other.aligned || moved.is_some() || pulled_in) {
+            let change = other.aligner.aim(tap, self.quantum_frames);
+            if change.inverts {
+                self.combiner.invert(i + 1);
+            }
+            let beside = other.was_learnt_elsewhere(place_s);
+            // One that was away for a while is aligned as it was before.
+            let is_back = self.combiner.knows(i + 1) && other.tracker.lock().is_some_and(Lock::is_restored);
+            let void = if other.aligned { change.jumps || beside } else { !is_back };
+            if aligned && void {
                 self.combiner.restart();
+                other.learnt_from = (place_s, lag_frames / self.rate_hz * 1e6);
             }
             other.aligned = aligned;
             self.feed.aligned[i + 1] = aligned;

@@ -32,6 +32,10 @@ pub struct Dereverberation {
     pub loading: f32,
     /// Frames for which "no prediction" counts at the start.
     pub prior_frames: f32,
+    /// Frames of false predictions that count at the start, and fade with the sums.
+    pub doubt_frames: f32,
+    /// From nothing to the whole prediction once a second microphone is heard, and back, s.
+    pub ramp_s: f64,
 }
 
 /// How much of each bin is new sound: neither late reverberation nor steady noise.
@@ -80,7 +84,15 @@ pub struct Selection {
 /// The numbers in use.
 pub const COMBINING: Combining = Combining {
     frame_s: 0.032,
-    dereverberation: Dereverberation { taps: 6, forgetting: 0.997, floor: 0.01, loading: 1e-3, prior_frames: 4.0 },
+    dereverberation: Dereverberation {
+        taps: 6,
+        forgetting: 0.997,
+        floor: 0.01,
+        loading: 1e-3,
+        prior_frames: 4.0,
+        doubt_frames: 20.0,
+        ramp_s: 0.3,
+    },
     mask: Mask {
         mean_s: 2.0,
         power_s: 0.010,

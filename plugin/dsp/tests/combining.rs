@@ -109,6 +109,38 @@ fn a_dead_microphone_of_three_costs_no_more_than_its_share() {
     }
 }
 
+/// As after a stall: 4 s of silence, 7 frames of B lost besides, and what was known before goes for restored.
+#[test]
+fn a_microphone_that_was_away_for_4_s_has_a_quarter_of_the_merge_1_s_after_it_is_back() {
+    let scene = Scene { seconds: 15.0, ..Scene::default() };
+    let room = scene.record_all(&OTHERS[..1]);
+    let (away_from, back_at, lost) = (8 * 16_000, 12 * 16_000, 7);
+    for away in [0, 1] {
+        let mut microphones = room.microphones.clone();
+        microphones[away][away_from..back_at].fill(0.0);
+        microphones[1].drain(back_at..back_at + lost);
+        let frames = microphones[1].len();
+        microphones[0].truncate(frames);
+        let mut engine = engine(&scene, 2, &Controls::default());
+        let (before, after) = (0..back_at, back_at..back_at + 16_000);
+        let mut known = None;
+        let play = |engine: &mut Engine, part: Range<usize>, known: &mut Option<_>| {
+            let parts: Vec<&[f32]> = microphones.iter().map(|m| &m[part.clone()]).collect();
+            run_all(engine, &parts, &[160], |engine, at| {
+                if at == away_from {
+                    *known = engine.snapshot(1);
+                }
+            });
+        };
+        play(&mut engine, before, &mut known);
+        engine.restore(1, &known.expect("8 s give a lock")).expect("it is this engine's");
+        play(&mut engine, after, &mut None);
+        let weight = engine.status(1).weight;
+        let share = if away == 0 { 1.0 - weight } else { weight };
+        assert!(share > 0.25, "microphone {away}: {share}");
+    }
+}
+
 #[test]
 fn bypassed_or_only_a_is_microphone_a_within_100_db_with_any_number_of_microphones() {
     let scene = Scene { seconds: 3.0, ..Scene::default() };

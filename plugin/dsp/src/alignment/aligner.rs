@@ -31,6 +31,15 @@ pub struct Tap {
     pub sign: f32,
 }
 
+/// What an aligner does at once.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Change {
+    /// The lag jumps.
+    pub jumps: bool,
+    /// The polarity changes.
+    pub inverts: bool,
+}
+
 /// Reads one microphone.
 pub struct Aligner {
     rate_hz: f64,
@@ -65,8 +74,8 @@ impl Aligner {
         self.tap.lag_frames
     }
 
-    /// Sets where to be in `frames` frames. Gives by how many frames the lag jumps, where it is too far off to slew there.
-    pub fn aim(&mut self, tap: Tap, frames: usize) -> Option<f64> {
+    /// Sets where to be in `frames` frames, and gives what does not slew there.
+    pub fn aim(&mut self, tap: Tap, frames: usize) -> Change {
         let off = tap.lag_frames - self.tap.lag_frames;
         let jumps = off.abs() > JUMP_S * self.rate_hz;
         let far = jumps || tap.sign != self.tap.sign || tap.delay_frames != self.tap.delay_frames;
@@ -75,10 +84,10 @@ impl Aligner {
             self.tap = tap;
             self.fade_left = self.fade_frames;
             self.step_frames = 0.0;
-            return jumps.then_some(off);
+            return Change { jumps, inverts: self.tap.sign != self.old.sign };
         }
         self.step_frames = (off / frames as f64).clamp(-SLEW, SLEW);
-        None
+        Change::default()
     }
 
     /// Reads `out.len()` frames (at most [`CHUNK_FRAMES`]) from number `now` of the reference's on.

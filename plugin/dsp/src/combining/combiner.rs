@@ -71,13 +71,18 @@ pub struct Combiner {
     merged: Vec<Complex>,
     dereverberation: Dereverberation,
     dereverberated_groups: usize,
+    /// How much of the prediction is subtracted, and how quickly that changes.
+    ramp: f32,
+    ramp_step: f32,
     mask: Mask,
     filter: SpatialFilter,
     selection: Selection,
     condition: Condition,
     feed: Feed,
-    /// The newest frame is fit to learn from, and how far that has gone.
-    learning: bool,
+    /// Those that the newest frame tells something of.
+    present: [bool; MAX_MICROPHONES],
+    /// Those that have been aligned once: what is known of them is kept while they are not.
+    known: [bool; MAX_MICROPHONES],
     /// How surely the newest frame holds speech.
     activity: f32,
 }
@@ -116,12 +121,15 @@ impl Combiner {
             merged: vec![Complex::ZERO; groups],
             dereverberated_groups: dereverberation.groups(),
             dereverberation,
+            ramp: 0.0,
+            ramp_step: (hop_s / tuning.dereverberation.ramp_s) as f32,
             mask: Mask::new(&tuning.mask, microphones, groups, (voice / LANES).min(groups), hop_s),
             filter: SpatialFilter::new(&tuning.filter, microphones, groups, hop_s),
             selection: Selection::new(tuning, microphones, groups, hop_s, rate_hz / len as f64),
             condition: Condition::new(microphones, rate_hz, hop_s),
             feed: Feed { mode: Mode::default(), enabled: true, aligned: [false; MAX_MICROPHONES] },
-            learning: false,
+            present: [true; MAX_MICROPHONES],
+            known: [false; MAX_MICROPHONES],
             activity: 0.0,
         }
     }
@@ -172,7 +180,12 @@ impl Combiner {
             heard.copy_within(self.hop.., 0);
             gather(self.transform.forward(&mut self.frames), &mut self.x[microphone]);
         }
-        self.learning = self.condition.judge(&flags[..self.microphones], &self.feed);
+        self.condition.judge(&flags[..self.microphones]);
+        for m in 0..self.microphones {
+            let aligned = m == 0 || self.feed.aligned[m];
+            self.known[m] |= aligned;
+            self.present[m] = !self.condition.has_gap(m) && (aligned || !self.known[m]);
+        }
         self.dereverberate();
         self.selection.begin(&self.condition, &self.feed, self.filter.speech_frames() * self.hop_s);
         for group in 0..self.groups {
@@ -198,20 +211,23 @@ impl Combiner {
         }
         self.mask.begin();
         self.activity = self.mask.activity();
-        if self.learning {
-            self.filter.begin(self.activity);
-        }
+        self.filter.begin(self.activity);
     }
 
     fn dereverberate(&mut self) {
         let on = self.feed.mode == Mode::Dereverberate;
         let dereverberated = if on { self.dereverberated_groups } else { 0 };
+        let heard = |m: usize| (m == 0 || self.feed.aligned[m]) && !self.condition.is_left_out(m);
+        let some = (0..self.microphones).filter(|m| heard(*m)).count() > 1;
+        let step = if some { self.ramp_step } else { -self.ramp_step };
+        self.ramp = (self.ramp + step).clamp(0.0, 1.0);
         let mut predicted = [Complex::ZERO; MAX_MICROPHONES];
         let predicted = &mut predicted[..self.microphones];
         for group in 0..dereverberated {
             self.dereverberation.predict(group, predicted);
-            // Bypassed, the microphone is heard as it is; what is learnt meanwhile goes on.
-            let share = if self.feed.enabled { self.dereverberation.share(group) } else { Real::ZERO };
+            // A microphone that is heard alone, or bypassed, is heard as it is; what is learnt meanwhile goes on.
+            let ramp = if self.feed.enabled { self.ramp } else { 0.0 };
+            let share = self.dereverberation.share(group) * ramp;
             for (m, p) in predicted.iter().enumerate() {
                 self.predicted[m][group] = *p;
                 self.early[m][group] = self.x[m][group] - *p * share;
@@ -224,12 +240,8 @@ impl Combiner {
 
     /// Learns from a share of the newest frame's bins.
     fn learn_slice(&mut self, slice: usize) {
-        if self.learning {
-            let from = self.groups * slice / SLICES;
-            let to = self.groups * (slice + 1) / SLICES;
-            for group in from..to {
-                self.learn(group);
-            }
+        for group in self.groups * slice / SLICES..self.groups * (slice + 1) / SLICES {
+            self.learn(group);
         }
         if slice + 1 == SLICES {
             self.finish();
@@ -256,8 +268,8 @@ impl Combiner {
             x[m] = self.early[m][group];
             powers[m] = x[m].norm_sqr();
         }
-        let mask = self.mask.learn(group, &powers[..n]);
-        self.filter.learn(group, &x[..n], mask);
+        let mask = self.mask.learn(group, &powers[..n], &self.present[..n]);
+        self.filter.learn(group, &x[..n], mask, &self.present[..n]);
         let (noisier, reference, gain) = self.selection.orders(group);
         let said: Said = self.filter.solve(group, &noisier[..n], reference, gain);
         self.selection.hear(group, &said);
@@ -272,9 +284,17 @@ impl Combiner {
             aligned[0] = true;
             self.dereverberation.keep(&self.x, power, &aligned[..self.microphones]);
         }
-        if self.learning {
-            self.selection.finish(self.activity);
-        }
+        self.selection.finish(self.activity, &self.present[..self.microphones]);
+    }
+
+    /// A microphone has been aligned before.
+    pub fn knows(&self, microphone: usize) -> bool {
+        self.known[microphone]
+    }
+
+    /// A microphone is turned over from now on.
+    pub fn invert(&mut self, microphone: usize) {
+        self.filter.invert(microphone);
     }
 
     /// A microphone is read elsewhere from now on: what was learnt of it beside the others is void.
@@ -286,7 +306,9 @@ impl Combiner {
     pub fn clear(&mut self) {
         self.filter.clear();
         self.dereverberation.clear();
+        self.ramp = 0.0;
         self.mask.clear();
         self.selection.clear();
+        self.known = [false; MAX_MICROPHONES];
     }
 }

@@ -1,6 +1,5 @@
 //! What is wrong with a microphone's sound: samples lost, clipping, another level; it says nothing of where they come from.
 
-use crate::combining::combiner::Feed;
 use crate::combining::spatial_filter::MAX_MICROPHONES;
 
 /// Exact silence at least so long is lost sound, where another microphone hears something, s.
@@ -15,6 +14,8 @@ const PEAK_FADES: f32 = 0.9995;
 const MEMORY_S: f64 = 1.0;
 /// Share of lost frames from which a microphone is left out.
 const MOST_LOST: f32 = 0.15;
+/// A gap at least so long is an outage, s: once it is over the microphone is as good as before. Shorter ones come back, as drop-outs do.
+const OUTAGE_S: f64 = 0.5;
 /// A microphone's sound is lost only while another one is louder than this share of its mean power.
 const OTHERS_ACTIVE: f32 = 0.5;
 /// Speed at which the share of clipped frames is learnt.
@@ -35,12 +36,15 @@ pub struct Flags {
 pub struct Condition {
     microphones: usize,
     zeros: usize,
+    outage_frames: u32,
     keep: f32,
     peak: [f32; MAX_MICROPHONES],
     level: [f32; MAX_MICROPHONES],
     lost: [f32; MAX_MICROPHONES],
     clipped: [f32; MAX_MICROPHONES],
     gap: [bool; MAX_MICROPHONES],
+    /// Frames in a row that were lost.
+    lost_frames: [u32; MAX_MICROPHONES],
     began: bool,
 }
 
@@ -50,12 +54,14 @@ impl Condition {
         Self {
             microphones,
             zeros: (LOST_S * rate_hz) as usize,
+            outage_frames: (OUTAGE_S / hop_s) as u32,
             keep: 1.0 - (-hop_s / MEMORY_S).exp() as f32,
             peak: [0.0; MAX_MICROPHONES],
             level: [0.0; MAX_MICROPHONES],
             lost: [0.0; MAX_MICROPHONES],
             clipped: [0.0; MAX_MICROPHONES],
             gap: [false; MAX_MICROPHONES],
+            lost_frames: [0; MAX_MICROPHONES],
             began: false,
         }
     }
@@ -79,22 +85,21 @@ impl Condition {
         Flags { power: energy / frame.len() as f32, zeros: longest >= self.zeros, flat: flat >= FLAT_SAMPLES }
     }
 
-    /// Takes the flags of all microphones' newest frames; says whether they are fit to learn from.
-    pub fn judge(&mut self, flags: &[Flags], feed: &Feed) -> bool {
-        let mut fresh = true;
+    /// Takes the flags of all microphones' newest frames.
+    pub fn judge(&mut self, flags: &[Flags]) {
         for i in 0..self.microphones {
             let others = (0..self.microphones).any(|j| {
                 j != i && flags[j].power > OTHERS_ACTIVE * self.level[j] && flags[j].power > 0.0 && !flags[j].zeros
             });
             self.gap[i] = flags[i].zeros && others;
             self.lost[i] += self.keep * (f32::from(u8::from(self.gap[i])) - self.lost[i]);
-            // A microphone that is left out anyway keeps nobody from learning.
-            fresh &= !self.gap[i] || self.is_left_out(i) || !(feed.aligned[i] || i == 0);
+            if self.gap[i] {
+                self.lost_frames[i] += 1;
+            } else if !flags[i].zeros && std::mem::take(&mut self.lost_frames[i]) >= self.outage_frames {
+                self.lost[i] = 0.0;
+            }
         }
-        if !fresh {
-            return false;
-        }
-        for (i, flags) in flags.iter().enumerate() {
+        for (i, flags) in flags.iter().enumerate().filter(|(i, _)| !self.gap[*i]) {
             let share = if self.began { self.keep } else { 1.0 };
             self.level[i] += share * (flags.power + 1e-12 - self.level[i]);
             if flags.power > self.level[i] {
@@ -102,7 +107,6 @@ impl Condition {
             }
         }
         self.began = true;
-        true
     }
 
     /// The newest frame of a microphone has a gap.

@@ -70,7 +70,7 @@ impl Dereverberation {
             newest: 0,
             level: 0.0,
             agreement: vec![Real::ZERO; groups],
-            predicted: vec![Real::ZERO; groups],
+            predicted: vec![doubt(tuning, microphones); groups],
             frames: [0.0; MAX_MICROPHONES],
             turn: 0,
         }
@@ -99,7 +99,7 @@ impl Dereverberation {
 
     /// How much of the prediction is really there, 0 to 1.
     fn beta(&self, group: usize) -> Real {
-        let share = self.agreement[group] / (self.predicted[group] + 1e-20);
+        let share = self.agreement[group] / self.predicted[group];
         share.max(Real::ZERO).min(Real::all(1.0))
     }
 
@@ -208,7 +208,12 @@ impl Dereverberation {
             values.fill(Complex::ZERO);
         }
         self.agreement.fill(Real::ZERO);
-        self.predicted.fill(Real::ZERO);
+        self.predicted.fill(doubt(&self.tuning, self.microphones));
         (self.frames, self.level) = ([0.0; MAX_MICROPHONES], 0.0);
     }
+}
+
+/// What <|p|^2> begins with: predictions of the sound's own power that came to nothing.
+fn doubt(tuning: &Tuning, microphones: usize) -> Real {
+    Real::all(tuning.doubt_frames * microphones as f32 * (1.0 - tuning.forgetting))
 }

@@ -90,14 +90,18 @@ impl Mask {
         (self.used, self.standing_out, self.activity) = (0.0, 0.0, 0.0);
     }
 
-    /// Takes the powers of one group and gives its mask.
-    pub fn learn(&mut self, group: usize, powers: &[Real]) -> Real {
-        let mut p = Real::ZERO;
-        for (mean, power) in self.mean.iter_mut().zip(powers) {
+    /// Takes the powers of one group and gives its mask. Those that are not `present` have no say.
+    pub fn learn(&mut self, group: usize, powers: &[Real], present: &[bool]) -> Real {
+        let (mut p, mut count) = (Real::ZERO, 0.0);
+        for ((mean, power), _) in self.mean.iter_mut().zip(powers).zip(present).filter(|(_, present)| **present) {
             mean[group].approach(*power, self.keep_mean);
             p += *power / mean[group];
+            count += 1.0;
         }
-        let p = p * self.used;
+        if count == 0.0 {
+            return Real::ZERO;
+        }
+        let p = p * (self.used * powers.len() as f32 / count);
         self.smooth[group].approach(p, self.keep_smooth);
         self.low[0][group] = self.low[0][group].min(self.smooth[group]);
         // What stands here is two frames old; it makes room for the newest.
@@ -132,7 +136,7 @@ mod tests {
         let mut last = Real::ZERO;
         for power in powers {
             mask.begin();
-            last = mask.learn(0, &[Real::all(power)]);
+            last = mask.learn(0, &[Real::all(power)], &[true]);
         }
         mask.begin();
         (last.0[0], mask.activity())

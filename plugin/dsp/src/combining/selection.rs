@@ -176,16 +176,16 @@ impl Selection {
         }
     }
 
-    /// All groups of a frame have spoken, which held speech with this certainty.
-    pub fn finish(&mut self, activity: f32) {
+    /// All groups of a frame have spoken, which held speech with this certainty, and told something of those that were `present`.
+    pub fn finish(&mut self, activity: f32, present: &[bool]) {
         let voice: f32 = self.groups_in[VOICE_BANDS].iter().sum();
-        for i in 0..self.microphones {
-            let frame = std::mem::take(&mut self.frame[i]);
+        let each = self.standing.iter_mut().zip(&mut self.frame).zip(present);
+        for ((standing, frame), present) in each {
+            let frame = std::mem::take(frame);
             // What is missing says nothing of the microphone: it comes back as it was.
-            if !self.sounds[i] {
+            if !present {
                 continue;
             }
-            let standing = &mut self.standing[i];
             for band in 0..BANDS {
                 let contrast = frame.contrast[band] / (self.groups_in[band] * LANES as f32).max(1.0);
                 standing.contrast[band] += self.keep_contrast * activity * (contrast - standing.contrast[band]);

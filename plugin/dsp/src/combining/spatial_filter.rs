@@ -16,6 +16,8 @@ pub const MAX_MICROPHONES: usize = 8;
 const STEPS: usize = 2;
 
 /// The reference's part in the direction is next to nothing where another one's power there is so many times its own.
+/// Coherence of the noise at two microphones, at most (the loading leaves 0.91 of what is whole).
+const MOST_COHERENT: f32 = 0.95;
 const WEAK: f32 = 30.0;
 /// Weight of the direction that was, where speech decides nothing.
 const STAYS: f32 = 1e-6;
@@ -89,8 +91,8 @@ impl SpatialFilter {
         self.frames[0]
     }
 
-    /// Takes one group of a frame: `x` of each microphone, and the mask.
-    pub fn learn(&mut self, group: usize, x: &[Complex], mask: Real) {
+    /// Takes one group of a frame: `x` of each microphone, and the mask. Of those that are not `present` nothing is learnt or forgotten.
+    pub fn learn(&mut self, group: usize, x: &[Complex], mask: Real, present: &[bool]) {
         let fade = self.fade;
         let elements = cholesky::elements(self.microphones);
         let speech = &mut self.speech[group * elements..][..elements];
@@ -98,10 +100,12 @@ impl SpatialFilter {
         let mut at = 0;
         for i in 0..self.microphones {
             for j in 0..=i {
-                let cross = x[i].mul_conj(x[j]);
-                let new = cross * mask;
-                speech[at].approach(new, fade[0]);
-                noise[at].approach(cross - new, fade[1]);
+                if present[i] && present[j] {
+                    let cross = x[i].mul_conj(x[j]);
+                    let new = cross * mask;
+                    speech[at].approach(new, fade[0]);
+                    noise[at].approach(cross - new, fade[1]);
+                }
                 at += 1;
             }
         }
@@ -133,7 +137,7 @@ impl SpatialFilter {
         for i in 0..n {
             for j in 0..=i {
                 let (at, scale) = (cholesky::at(i, j), unit[i] * unit[j]);
-                white[at] = if i == j { Complex::real(Real::all(1.0)) } else { v[at] * scale };
+                white[at] = if i == j { Complex::real(Real::all(1.0)) } else { coherence(v[at] * scale) };
                 speech[at] = s[at] * scale;
             }
         }
@@ -201,6 +205,24 @@ impl SpatialFilter {
         said
     }
 
+    /// A microphone's polarity has changed.
+    pub fn invert(&mut self, microphone: usize) {
+        let n = self.microphones;
+        for values in [&mut self.speech, &mut self.noise] {
+            for of_group in values.chunks_exact_mut(cholesky::elements(n)) {
+                for other in (0..n).filter(|other| *other != microphone) {
+                    let cross = &mut of_group[cholesky::at(microphone.max(other), microphone.min(other))];
+                    *cross = *cross * -1.0;
+                }
+            }
+        }
+        for values in [&mut self.direction, &mut self.weights] {
+            for of_group in values.chunks_exact_mut(n) {
+                of_group[microphone] = of_group[microphone] * -1.0;
+            }
+        }
+    }
+
     /// Starts the covariances anew: they belong to another alignment. The filter stays until it is found anew.
     pub fn restart(&mut self) {
         self.speech.fill(Complex::ZERO);
@@ -218,6 +240,12 @@ impl SpatialFilter {
             }
         }
     }
+}
+
+/// A coherence of the noise that can be: what one microphone knows from before it was away may not fit what the others have learnt since.
+fn coherence(c: Complex) -> Complex {
+    let excess = (c.norm_sqr() * (MOST_COHERENT * MOST_COHERENT).recip()).max(Real::all(1.0));
+    c * excess.sqrt().recip()
 }
 
 #[cfg(test)]
@@ -241,7 +269,7 @@ mod tests {
             let s = if talks { number() } else { Complex::ZERO };
             let x = [0, 1].map(|i| s * direction[i] + number() * noise[i].sqrt());
             filter.begin(1.0);
-            filter.learn(0, &x, Real::all(if talks { 1.0 } else { 0.0 }));
+            filter.learn(0, &x, Real::all(if talks { 1.0 } else { 0.0 }), &[true; 2]);
             filter.solve(0, &[(1.0, 0.0); 2], 0, 1.0);
         }
         let w = filter.weights(0);

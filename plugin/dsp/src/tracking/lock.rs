@@ -100,6 +100,11 @@ impl Lock {
         self.known_drift_sd_ppm
     }
 
+    /// It goes back to what was known before, and the sound has not spoken against the drift.
+    pub fn is_restored(&self) -> bool {
+        self.known_drift_sd_ppm.is_some()
+    }
+
     /// Lag and drift are pulled in, or the correlator is beyond doubt: B may be heard.
     pub fn is_trusted(&self) -> bool {
         self.confirmed
