@@ -58,8 +58,8 @@ struct Other {
     aligned: bool,
     /// Lag and drift are still being searched for about the lock.
     pulling_in: bool,
-    /// Where in the reference's stream the combiner began to learn this microphone, s, and the lag then applied, us.
-    learnt_from: (f64, f64),
+    /// Where in the reference's stream the combiner began to learn this microphone, s, and the lag then applied, us. None: before it was away.
+    learnt_from: Option<(f64, f64)>,
     delay_too_small: bool,
 }
 
@@ -68,7 +68,7 @@ impl Other {
     fn was_learnt_elsewhere(&mut self, place_s: f64) -> bool {
         let Some(lock) = self.tracker.lock() else { return false };
         let was_pulling_in = std::mem::replace(&mut self.pulling_in, lock.is_pulling_in());
-        let (from_s, applied_us) = self.learnt_from;
+        let Some((from_s, applied_us)) = self.learnt_from else { return false };
         let true_us = lock.filter.lag_us(place_s) - lock.filter.drift_ppm() * (place_s - from_s);
         was_pulling_in && !self.pulling_in && (true_us - applied_us).abs() > LEARNT_BESIDE_US
     }
@@ -122,7 +122,7 @@ impl Engine {
                 channel,
                 aligned: false,
                 pulling_in: false,
-                learnt_from: (0.0, 0.0),
+                learnt_from: None,
                 delay_too_small: false,
             }
         };
@@ -292,10 +292,12 @@ impl Engine {
             let beside = other.was_learnt_elsewhere(place_s);
             // One that was away for a while is aligned as it was before.
             let is_back = self.combiner.knows(i + 1) && other.tracker.lock().is_some_and(Lock::is_restored);
-            let void = if other.aligned { change.jumps || beside } else { !is_back };
-            if aligned && void {
+            let begins = aligned && !other.aligned;
+            if aligned && if begins { !is_back } else { change.jumps || beside } {
                 self.combiner.restart();
-                other.learnt_from = (place_s, lag_frames / self.rate_hz * 1e6);
+                other.learnt_from = Some((place_s, lag_frames / self.rate_hz * 1e6));
+            } else if begins {
+                other.learnt_from = None;
             }
             other.aligned = aligned;
             self.feed.aligned[i + 1] = aligned;
