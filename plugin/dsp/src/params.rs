@@ -119,7 +119,7 @@ pub const CONTROLS: [Port; 10] = [
         unit: Unit::None,
         kind: Kind::Enumeration(&MODE_NAMES),
         min: 0.0,
-        default: 1.0,
+        default: 2.0,
         max: 4.0,
         about: "How the aligned microphones are put together.",
     },
@@ -246,9 +246,9 @@ pub enum Mode {
     /// Equal shares.
     Average,
     /// One filter per frequency over all microphones.
-    #[default]
     Merge,
     /// The same, after late reverberation has been subtracted.
+    #[default]
     Dereverberate,
     /// Only A.
     OnlyA,
@@ -304,10 +304,10 @@ impl Controls {
             half_life_s: get(4),
             mode: match get(5).round() as u8 {
                 0 => Mode::Average,
-                2 => Mode::Dereverberate,
+                1 => Mode::Merge,
                 3 => Mode::OnlyA,
                 4 => Mode::OnlyB,
-                _ => Mode::Merge,
+                _ => Mode::Dereverberate,
             },
             hold: get(6) > 0.5,
             reset: get(7) > 0.5,

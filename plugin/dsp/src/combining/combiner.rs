@@ -297,9 +297,10 @@ impl Combiner {
         self.filter.invert(microphone);
     }
 
-    /// A microphone is read elsewhere from now on: what was learnt of it beside the others is void.
-    pub fn restart(&mut self) {
+    /// A microphone is read elsewhere from now on, because its lag has jumped or not: what was learnt of it beside the others is void.
+    pub fn restart(&mut self, jumped: bool) {
         self.filter.restart();
+        self.selection.restart(jumped);
     }
 
     /// Forgets everything.
