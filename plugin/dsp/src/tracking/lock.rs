@@ -128,7 +128,12 @@ impl Lock {
 
     /// A peak that is hardly ever chance.
     fn is_strong(&self, best: &Best) -> bool {
-        best.z >= if best.intervals > 2 || self.known_drift_sd_ppm.is_some() { STRONG_Z.0 } else { STRONG_Z.1 }
+        best.z >= if best.intervals > 2 || self.is_as_known(best) { STRONG_Z.0 } else { STRONG_Z.1 }
+    }
+
+    /// Lag and drift are those known before: no accident.
+    fn is_as_known(&self, best: &Best) -> bool {
+        self.is_restored() && best.drift_ppm == 0.0
     }
 
     /// What a search over drift and lag found is good enough to correct the lag.
@@ -143,8 +148,7 @@ impl Lock {
         let outstanding = self.sure && best.z > OUTSTANDING.0 && ratio > OUTSTANDING.1;
         let distinct = ratio > DISTINCT;
         let steady = self.clear_votes >= STEADY_VOTES;
-        // What stands where it was known to stand is no accident.
-        let lasting = best.rest_z > LASTING_Z.0 || self.known_drift_sd_ppm.is_some();
+        let lasting = best.rest_z > LASTING_Z.0 || self.is_as_known(best);
         let strong = self.is_strong(best) && lasting && (distinct || steady);
         let fair = best.z > FAIR_Z && correlation > FAIR_CORRELATION && best.rest_z > LASTING_Z.1 && steady;
         self.fair = if fair { self.fair + 1 } else { 0 };
