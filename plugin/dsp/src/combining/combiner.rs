@@ -299,7 +299,11 @@ impl Combiner {
 
     /// A microphone is read elsewhere from now on, because its lag has jumped or not: what was learnt of it beside the others is void.
     pub fn restart(&mut self, jumped: bool) {
-        self.filter.restart();
+        if jumped {
+            self.filter.restart();
+        } else {
+            self.filter.begin_in_phase();
+        }
         self.selection.restart(jumped);
     }
 

@@ -21,12 +21,13 @@ const FAR_BEHIND: f32 = 0.38;
 const NO_LONGER_BEHIND: f32 = 0.28;
 /// Contrast by which another microphone has to be ahead to become the reference, nepers.
 const REFERENCE_AHEAD: f32 = 0.1;
-/// Speech before which the filter is not used at all, s; and until which the other microphones count as noisier, by this times their speech:
-/// once they are aligned, and after a jump, which may be a passing sound (0.4 s there: music and second voices are worse by 0.02 STOI in
-/// 22 instead of 19 % of windows).
+/// And by which it has to stay ahead of A to be left so.
+const REFERENCE_STAYS: f32 = 0.05;
+/// Speech before which the filter is not used at all, s.
 const LEAST_SPEECH_S: f32 = 0.15;
-const STARTS_S: f32 = 0.4;
-const STARTS_AFTER_JUMP_S: f32 = 0.8;
+/// After a jump, which may be a passing sound: speech until which the other microphones count as noisier, s, by this times their speech. (0.4 s:
+/// with music and second voices, 22 instead of 19 % of windows are worse by 0.02 STOI.)
+const STARTS_S: f32 = 0.8;
 const STARTING_NOISE: f32 = 1.0;
 /// Share of every microphone's speech that counts as noise of its own: where speech and noise have one direction (a steady source, whose
 /// own sound is in V as well), the filter adds what is coherent instead of following chance.
@@ -61,7 +62,7 @@ pub struct Selection {
     /// What of each microphone's noise counts, by band; and how much of its speech is noise.
     noisier: [[(f32, f32); MAX_MICROPHONES]; BANDS],
     gain: f32,
-    starts_s: f32,
+    jumped: bool,
     /// Fixed weights, where the filter is not used.
     fixed: Option<[f32; MAX_MICROPHONES]>,
     used: [bool; MAX_MICROPHONES],
@@ -95,7 +96,7 @@ impl Selection {
             reference: 0,
             noisier: [[(1.0, 0.0); MAX_MICROPHONES]; BANDS],
             gain: 1.0,
-            starts_s: STARTS_S,
+            jumped: false,
             fixed: None,
             used: [true; MAX_MICROPHONES],
             sounds: [true; MAX_MICROPHONES],
@@ -136,7 +137,7 @@ impl Selection {
             }
             _ => None,
         };
-        let doubt = STARTING_NOISE * (1.0 - speech_s / self.starts_s).max(0.0);
+        let doubt = if self.jumped { STARTING_NOISE * (1.0 - speech_s / STARTS_S).max(0.0) } else { 0.0 };
         for (band, noisier) in self.noisier.iter_mut().enumerate() {
             let heard = (0..n).filter(|i| self.sounds[*i] && (*i == 0 || feed.aligned[*i]));
             let top = heard.map(|i| self.standing[i].contrast[band]).fold(f32::NEG_INFINITY, f32::max);
@@ -220,17 +221,19 @@ impl Selection {
         }
         if !self.used[self.reference] || qualities[best] > qualities[self.reference] + REFERENCE_AHEAD {
             self.reference = best;
+        } else if self.used[0] && qualities[self.reference] < qualities[0] + REFERENCE_STAYS {
+            self.reference = 0;
         }
     }
 
     /// The filter starts again, because a lag has jumped or not.
     pub fn restart(&mut self, jumped: bool) {
-        self.starts_s = if jumped { STARTS_AFTER_JUMP_S } else { STARTS_S };
+        self.jumped = jumped;
     }
 
     /// Forgets everything.
     pub fn clear(&mut self) {
-        self.starts_s = STARTS_S;
+        self.jumped = false;
         self.standing = [Standing::default(); MAX_MICROPHONES];
         self.reference = 0;
     }

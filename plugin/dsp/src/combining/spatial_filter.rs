@@ -29,6 +29,7 @@ pub struct SpatialFilter {
     microphones: usize,
     loading: f32,
     young: f32,
+    in_phase_frames: f32,
     /// Lower triangles, group by group.
     speech: Vec<Complex>,
     noise: Vec<Complex>,
@@ -59,6 +60,7 @@ impl SpatialFilter {
             microphones,
             loading: tuning.loading,
             young: tuning.young,
+            in_phase_frames: tuning.in_phase_frames,
             frames: [0.0; 2],
             share: (1.0 - (-hop_s / tuning.memory_s).exp()) as f32,
             fade: [0.0; 2],
@@ -221,6 +223,23 @@ impl SpatialFilter {
                 of_group[microphone] = of_group[microphone] * -1.0;
             }
         }
+    }
+
+    /// Starts from microphones that have just been aligned: the talker is taken to be in phase in all of them and the noise to be
+    /// independent, at the powers that are known, until frames say otherwise.
+    pub fn begin_in_phase(&mut self) {
+        let n = self.microphones;
+        let elements = cholesky::elements(n);
+        for (speech, noise) in self.speech.chunks_exact_mut(elements).zip(self.noise.chunks_exact_mut(elements)) {
+            for i in 0..n {
+                for j in 0..i {
+                    let power = speech[cholesky::at(i, i)].re * speech[cholesky::at(j, j)].re;
+                    speech[cholesky::at(i, j)] = Complex::real(power.max(Real::ZERO).sqrt());
+                    noise[cholesky::at(i, j)] = Complex::ZERO;
+                }
+            }
+        }
+        self.frames = self.frames.map(|frames| frames.min(self.in_phase_frames));
     }
 
     /// Starts the covariances anew: they belong to another alignment. The filter stays until it is found anew.
