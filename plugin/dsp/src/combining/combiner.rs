@@ -287,9 +287,10 @@ impl Combiner {
         self.selection.finish(self.activity, &self.present[..self.microphones]);
     }
 
-    /// A microphone has been aligned before.
+    /// A microphone has been aligned before, for as long as the filter's memory.
     pub fn knows(&self, microphone: usize) -> bool {
-        self.known[microphone]
+        let speech_s = self.filter.speech_frames() * self.hop_s;
+        self.known[microphone] && speech_s > COMBINING.filter.memory_s as f32
     }
 
     /// A microphone is turned over from now on.
