@@ -136,7 +136,9 @@ const fn default_hint(port: &Port) -> c_int {
     match port.default {
         100.0 => HINT_DEFAULT_100,
         1.0 => HINT_DEFAULT_1,
-        _ => HINT_DEFAULT_0,
+        0.0 => HINT_DEFAULT_0,
+        // Halfway between the bounds.
+        _ => HINT_DEFAULT_MIDDLE,
     }
 }
 

@@ -36,7 +36,7 @@ pub const SETTINGS: [Setting; 22] = [
     setting("lag_limit", "--lag-limit", "LAG_LIMIT_MS", "750"),
     setting("threshold", "--threshold", "CORRELATION_THRESHOLD", "0.01"),
     setting("half_life", "--half-life", "DECAY_HALF_LIFE_SEC", "30"),
-    setting("mode", "--mode", "DRIFTMERGE_MODE", "merge"),
+    setting("mode", "--mode", "DRIFTMERGE_MODE", "dereverberate"),
     setting("post_filter", "--post-filter", "DRIFTMERGE_POST_FILTER", "no"),
     setting("rate", "--rate", "RECORD_RATE", "48000"),
     setting("chunk", "--chunk", "RECORD_CHUNK_SIZE", "1024"),

@@ -32,7 +32,8 @@ pub struct Dereverberation {
     pub loading: f32,
     /// Frames for which "no prediction" counts at the start.
     pub prior_frames: f32,
-    /// Frames of false predictions that count at the start, and fade with the sums.
+    /// Frames of false predictions that count at the start, and fade with the sums. In free field the first 1.25 s gain 0.7, 2.1, 2.4 dB with 20,
+    /// 80, 250 (2.5 dB without the stage); judge 2 loses nothing, 0.0003, and more.
     pub doubt_frames: f32,
     /// From nothing to the whole prediction once a second microphone is heard, and back, s.
     pub ramp_s: f64,
@@ -92,7 +93,7 @@ pub const COMBINING: Combining = Combining {
         floor: 0.01,
         loading: 1e-3,
         prior_frames: 4.0,
-        doubt_frames: 20.0,
+        doubt_frames: 80.0,
         ramp_s: 0.3,
     },
     mask: Mask {
