@@ -294,7 +294,7 @@ impl Engine {
             let is_back = self.combiner.knows(i + 1) && other.tracker.lock().is_some_and(Lock::is_restored);
             let begins = aligned && !other.aligned;
             if aligned && if begins { !is_back } else { change.jumps || beside } {
-                self.combiner.restart(change.jumps && !begins);
+                self.combiner.restart(begins || !change.jumps);
                 other.learnt_from = Some((place_s, lag_frames / self.rate_hz * 1e6));
             } else if begins {
                 other.learnt_from = None;

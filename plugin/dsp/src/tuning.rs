@@ -67,8 +67,8 @@ pub struct Filter {
     pub loading: f32,
     /// Loading besides, over the frames of speech that are known: a direction from few frames is off, and the talker in V would be cancelled.
     pub young: f32,
-    /// Frames for which "in phase" counts once microphones are aligned. Judge 2: 8, 20, 40: +0.021 STOI each; without: heard 0.5 s later.
-    pub in_phase_frames: f32,
+    /// Frames for which what is known or assumed counts once microphones are aligned anew. Judge 2: 8, 20, 40: +0.021 STOI each; without: heard 0.5 s later.
+    pub restart_frames: f32,
     /// Memory of each microphone's share in the filter, s: chooses the one that the output follows.
     pub share_s: f64,
 }
@@ -105,6 +105,6 @@ pub const COMBINING: Combining = Combining {
         t60_s: 0.6,
         late_s: 0.032,
     },
-    filter: Filter { memory_s: 1.0, loading: 0.1, young: 3.0, in_phase_frames: 20.0, share_s: 0.8 },
+    filter: Filter { memory_s: 1.0, loading: 0.1, young: 3.0, restart_frames: 20.0, share_s: 0.8 },
     selection: Selection { memory_s: 2.0, behind: 0.15, guard: 50.0 },
 };

@@ -109,35 +109,36 @@ fn a_dead_microphone_of_three_costs_no_more_than_its_share() {
     }
 }
 
-/// As after a stall: 4 s of silence, 7 frames of B lost besides, and what was known before goes for restored.
+/// As after a stall, or a connection that gets worse first (one block in ten of 7 s comes too late and is lost): 4 s of silence,
+/// 7 frames of B lost besides, and what was known before goes for restored.
 #[test]
-fn a_microphone_that_was_away_for_4_s_has_a_quarter_of_the_merge_1_s_after_it_is_back() {
-    let scene = Scene { seconds: 15.0, ..Scene::default() };
+fn a_microphone_that_was_away_for_4_s_has_a_fifth_of_the_merge_1_s_after_it_is_back() {
+    const BLOCK: usize = 160;
+    let scene = Scene { seconds: 24.0, ..Scene::default() };
     let room = scene.record_all(&OTHERS[..1]);
-    let (away_from, back_at, lost) = (8 * 16_000, 12 * 16_000, 7);
-    for away in [0, 1] {
-        let mut microphones = room.microphones.clone();
-        microphones[away][away_from..back_at].fill(0.0);
-        microphones[1].drain(back_at..back_at + lost);
-        let frames = microphones[1].len();
-        microphones[0].truncate(frames);
+    let [good_until, away_from, back_at, end] = [8, 15, 19, 20].map(|s| s * 16_000 / BLOCK);
+    for (away, gets_worse) in [(0, false), (1, false), (0, true), (1, true)] {
         let mut engine = engine(&scene, 2, &Controls::default());
-        let (before, after) = (0..back_at, back_at..back_at + 16_000);
-        let mut known = None;
-        let play = |engine: &mut Engine, part: Range<usize>, known: &mut Option<_>| {
-            let parts: Vec<&[f32]> = microphones.iter().map(|m| &m[part.clone()]).collect();
-            run_all(engine, &parts, &[160], |engine, at| {
-                if at == away_from {
-                    *known = engine.snapshot(1);
-                }
+        let (mut known, mut at, mut out) = (None, [0; 2], [0.0; BLOCK]);
+        for block in 0..end {
+            if block == good_until {
+                known = engine.snapshot(1);
+            } else if block == back_at {
+                at = [block * BLOCK, block * BLOCK + 7];
+                engine.restore(1, &known.expect("8 s give a lock")).expect("it is this engine's");
+            }
+            let late = gets_worse && (good_until..away_from).contains(&block) && block % 10 == 0;
+            let silent = late || (away_from..back_at).contains(&block);
+            let pieces: [&[f32]; 2] = std::array::from_fn(|m| {
+                if silent && m == away { &[0.0; BLOCK][..] } else { &room.microphones[m][at[m]..at[m] + BLOCK] }
             });
-        };
-        play(&mut engine, before, &mut known);
-        engine.restore(1, &known.expect("8 s give a lock")).expect("it is this engine's");
-        play(&mut engine, after, &mut None);
+            engine.process(&pieces, &mut out);
+            at = std::array::from_fn(|m| at[m] + if late && m == away { 0 } else { BLOCK });
+        }
         let weight = engine.status(1).weight;
         let share = if away == 0 { 1.0 - weight } else { weight };
-        assert!(share > 0.25, "microphone {away}: {share}");
+        println!("microphone {away}, gets worse: {gets_worse}: {share:.2}");
+        assert!(share > 0.2, "microphone {away}: {share}");
     }
 }
 

@@ -83,6 +83,10 @@ pub struct Combiner {
     present: [bool; MAX_MICROPHONES],
     /// Those that have been aligned once: what is known of them is kept while they are not.
     known: [bool; MAX_MICROPHONES],
+    /// Those without which the filter has gone on.
+    stale: [bool; MAX_MICROPHONES],
+    /// The filter does not learn from the newest frame.
+    holding: bool,
     /// How surely the newest frame holds speech.
     activity: f32,
 }
@@ -130,6 +134,8 @@ impl Combiner {
             feed: Feed { mode: Mode::default(), enabled: true, aligned: [false; MAX_MICROPHONES] },
             present: [true; MAX_MICROPHONES],
             known: [false; MAX_MICROPHONES],
+            stale: [false; MAX_MICROPHONES],
+            holding: false,
             activity: 0.0,
         }
     }
@@ -181,11 +187,7 @@ impl Combiner {
             gather(self.transform.forward(&mut self.frames), &mut self.x[microphone]);
         }
         self.condition.judge(&flags[..self.microphones]);
-        for m in 0..self.microphones {
-            let aligned = m == 0 || self.feed.aligned[m];
-            self.known[m] |= aligned;
-            self.present[m] = !self.condition.has_gap(m) && (aligned || !self.known[m]);
-        }
+        self.note_presence(&flags);
         self.dereverberate();
         self.selection.begin(&self.condition, &self.feed, self.filter.speech_frames() * self.hop_s);
         for group in 0..self.groups {
@@ -209,9 +211,40 @@ impl Combiner {
         for ((tail, frame), w) in self.tail.iter_mut().zip(second).zip(falling) {
             *tail = frame * w * scale;
         }
-        self.mask.begin();
+        self.mask.begin(&self.present[..self.microphones]);
         self.activity = self.mask.activity();
-        self.filter.begin(self.activity);
+        if self.holding {
+            self.filter.hold();
+        } else {
+            self.filter.begin(self.activity);
+        }
+    }
+
+    /// Who is present in the newest frame, and whether the filter learns from it.
+    fn note_presence(&mut self, flags: &[Flags]) {
+        let some = flags.iter().any(|flags| flags.power > 0.0);
+        let mut passing = false;
+        for (m, flags) in flags[..self.microphones].iter().enumerate() {
+            let aligned = m == 0 || self.feed.aligned[m];
+            let silent = some && flags.power == 0.0;
+            let gap = self.condition.has_gap(m);
+            let faulty = silent || gap || self.condition.is_left_out(m);
+            self.present[m] = !faulty && (aligned || !self.known[m]);
+            self.known[m] |= aligned && self.present[m];
+            passing |= gap && self.known[m] && !self.condition.is_left_out(m);
+        }
+        let away = |m: usize| self.known[m] && !self.present[m];
+        // Two are learnt together or not at all; of more, the others go on, and whoever is back does not fit them any more.
+        self.holding = passing || (self.microphones == 2 && (away(0) || away(1)));
+        if self.holding {
+            return;
+        }
+        for m in 0..self.microphones {
+            if self.present[m] && std::mem::take(&mut self.stale[m]) {
+                self.filter.start();
+            }
+            self.stale[m] |= !self.present[m];
+        }
     }
 
     fn dereverberate(&mut self) {
@@ -269,7 +302,7 @@ impl Combiner {
             powers[m] = x[m].norm_sqr();
         }
         let mask = self.mask.learn(group, &powers[..n], &self.present[..n]);
-        self.filter.learn(group, &x[..n], mask, &self.present[..n]);
+        self.filter.learn(group, &x[..n], mask);
         let (noisier, reference, gain) = self.selection.orders(group);
         let said: Said = self.filter.solve(group, &noisier[..n], reference, gain);
         self.selection.hear(group, &said);
@@ -280,9 +313,11 @@ impl Combiner {
         if self.feed.mode == Mode::Dereverberate {
             let power: Real = self.x.iter().flatten().fold(Real::ZERO, |sum, x| sum + x.norm_sqr());
             let power = power.sum() / (self.microphones * self.bins) as f32;
-            let mut aligned = self.feed.aligned;
-            aligned[0] = true;
-            self.dereverberation.keep(&self.x, power, &aligned[..self.microphones]);
+            let heard: [bool; MAX_MICROPHONES] = std::array::from_fn(|m| {
+                let aligned = m == 0 || self.feed.aligned[m];
+                aligned && self.present[m] && power > 0.0
+            });
+            self.dereverberation.keep(&self.x, power, &heard[..self.microphones]);
         }
         self.selection.finish(self.activity, &self.present[..self.microphones]);
     }
@@ -298,14 +333,10 @@ impl Combiner {
         self.filter.invert(microphone);
     }
 
-    /// A microphone is read elsewhere from now on, because its lag has jumped or not: what was learnt of it beside the others is void.
-    pub fn restart(&mut self, jumped: bool) {
-        if jumped {
-            self.filter.restart();
-        } else {
-            self.filter.begin_in_phase();
-        }
-        self.selection.restart(jumped);
+    /// A microphone is read elsewhere from now on: what was learnt of it beside the others is void. It may be taken to be `in_phase`
+    /// unless its lag has jumped, which may be for a passing sound.
+    pub fn restart(&mut self, in_phase: bool) {
+        self.filter.restart(in_phase);
     }
 
     /// Forgets everything.
@@ -316,5 +347,6 @@ impl Combiner {
         self.mask.clear();
         self.selection.clear();
         self.known = [false; MAX_MICROPHONES];
+        self.stale = [false; MAX_MICROPHONES];
     }
 }

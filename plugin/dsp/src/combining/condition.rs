@@ -45,7 +45,8 @@ pub struct Condition {
     gap: [bool; MAX_MICROPHONES],
     /// Frames in a row that were lost.
     lost_frames: [u32; MAX_MICROPHONES],
-    began: bool,
+    /// Frames that the levels are of.
+    frames: [f32; MAX_MICROPHONES],
 }
 
 impl Condition {
@@ -62,7 +63,7 @@ impl Condition {
             clipped: [0.0; MAX_MICROPHONES],
             gap: [false; MAX_MICROPHONES],
             lost_frames: [0; MAX_MICROPHONES],
-            began: false,
+            frames: [0.0; MAX_MICROPHONES],
         }
     }
 
@@ -99,14 +100,13 @@ impl Condition {
                 self.lost[i] = 0.0;
             }
         }
-        for (i, flags) in flags.iter().enumerate().filter(|(i, _)| !self.gap[*i]) {
-            let share = if self.began { self.keep } else { 1.0 };
-            self.level[i] += share * (flags.power + 1e-12 - self.level[i]);
+        for (i, flags) in flags.iter().enumerate().filter(|(i, flags)| !self.gap[*i] && flags.power > 0.0) {
+            self.frames[i] += 1.0;
+            self.level[i] += self.keep.max(1.0 / self.frames[i]) * (flags.power - self.level[i]);
             if flags.power > self.level[i] {
                 self.clipped[i] += CLIP_SPEED * (f32::from(u8::from(flags.flat)) - self.clipped[i]);
             }
         }
-        self.began = true;
     }
 
     /// The newest frame of a microphone has a gap.

@@ -186,18 +186,18 @@ impl Dereverberation {
 
     /// Keeps the frame `x` (microphone, group) for predictions to come; `power` is its mean over bins and microphones, and `active`
     /// says whether the level may follow it.
-    pub fn keep(&mut self, x: &[Vec<Complex>], power: f32, aligned: &[bool]) {
+    pub fn keep(&mut self, x: &[Vec<Complex>], power: f32, heard: &[bool]) {
         self.newest = (self.newest + 1) % self.slots();
-        for (microphone, (x, aligned)) in x.iter().zip(aligned).enumerate() {
+        for (microphone, (x, heard)) in x.iter().zip(heard).enumerate() {
             let at = self.past_at(0, microphone, 0);
             let past = &mut self.past[at..at + self.groups];
             // What is not aligned may hold the reference's future: it would predict the direct sound.
-            if *aligned { past.copy_from_slice(&x[..self.groups]) } else { past.fill(Complex::ZERO) }
+            if *heard { past.copy_from_slice(&x[..self.groups]) } else { past.fill(Complex::ZERO) }
         }
         let share = (1.0 - self.tuning.forgetting).max(1.0 / (self.frames[0] + 1.0));
         self.level += share * (power - self.level);
-        for (frames, aligned) in self.frames.iter_mut().zip(aligned) {
-            *frames = *frames * self.tuning.forgetting + if *aligned { 1.0 } else { 0.0 };
+        for (frames, heard) in self.frames.iter_mut().zip(heard) {
+            *frames = *frames * self.tuning.forgetting + if *heard { 1.0 } else { 0.0 };
         }
         self.turn = (self.turn + 1) % SOLVE_EVERY;
     }

@@ -27,8 +27,8 @@ pub struct Mask {
     minimum_frames: usize,
     /// Microphone by microphone, group by group.
     mean: Vec<Vec<Real>>,
-    /// Share of the means' memory that is filled.
-    used: f32,
+    /// Share of each mean's memory that is filled.
+    used: Vec<f32>,
     power: Vec<Real>,
     past: [Vec<Real>; LATE_FRAMES],
     smooth: Vec<Real>,
@@ -54,7 +54,7 @@ impl Mask {
             bias: tuning.minimum_bias,
             minimum_frames: (tuning.minimum_s / hop_s) as usize,
             mean: vec![vec![Real::all(1e-14); groups]; microphones],
-            used: 0.0,
+            used: vec![0.0; microphones],
             power: zeros(),
             past: [zeros(), zeros()],
             smooth: zeros(),
@@ -66,9 +66,11 @@ impl Mask {
         }
     }
 
-    /// Before the first group of a frame.
-    pub fn begin(&mut self) {
-        self.used += self.keep_mean * (1.0 - self.used);
+    /// Before the first group of a frame, to which those that are not `present` add nothing.
+    pub fn begin(&mut self, present: &[bool]) {
+        for (used, _) in self.used.iter_mut().zip(present).filter(|(_, present)| **present) {
+            *used += self.keep_mean * (1.0 - *used);
+        }
         if self.frame.is_multiple_of(self.minimum_frames) {
             self.low.swap(0, 1);
             self.low[0].fill(Real::all(1e30));
@@ -87,21 +89,23 @@ impl Mask {
         }
         self.low.iter_mut().for_each(|low| low.fill(Real::all(1e30)));
         self.mean.iter_mut().for_each(|mean| mean.fill(Real::all(1e-14)));
-        (self.used, self.standing_out, self.activity) = (0.0, 0.0, 0.0);
+        self.used.fill(0.0);
+        (self.standing_out, self.activity) = (0.0, 0.0);
     }
 
-    /// Takes the powers of one group and gives its mask. Those that are not `present` have no say.
+    /// Takes the powers of one group and gives its mask.
     pub fn learn(&mut self, group: usize, powers: &[Real], present: &[bool]) -> Real {
         let (mut p, mut count) = (Real::ZERO, 0.0);
-        for ((mean, power), _) in self.mean.iter_mut().zip(powers).zip(present).filter(|(_, present)| **present) {
-            mean[group].approach(*power, self.keep_mean);
-            p += *power / mean[group];
+        for (m, power) in powers.iter().enumerate().filter(|(m, _)| present[*m]) {
+            let mean = &mut self.mean[m][group];
+            mean.approach(*power, self.keep_mean);
+            p += *power / *mean * self.used[m];
             count += 1.0;
         }
         if count == 0.0 {
             return Real::ZERO;
         }
-        let p = p * (self.used * powers.len() as f32 / count);
+        let p = p * (powers.len() as f32 / count);
         self.smooth[group].approach(p, self.keep_smooth);
         self.low[0][group] = self.low[0][group].min(self.smooth[group]);
         // What stands here is two frames old; it makes room for the newest.
@@ -135,10 +139,10 @@ mod tests {
         let mut mask = Mask::new(&COMBINING.mask, 1, 1, 1, HOP_S);
         let mut last = Real::ZERO;
         for power in powers {
-            mask.begin();
+            mask.begin(&[true]);
             last = mask.learn(0, &[Real::all(power)], &[true]);
         }
-        mask.begin();
+        mask.begin(&[true]);
         (last.0[0], mask.activity())
     }
 

@@ -25,10 +25,6 @@ const REFERENCE_AHEAD: f32 = 0.1;
 const REFERENCE_STAYS: f32 = 0.05;
 /// Speech before which the filter is not used at all, s.
 const LEAST_SPEECH_S: f32 = 0.15;
-/// After a jump, which may be a passing sound: speech until which the other microphones count as noisier, s, by this times their speech. (0.4 s:
-/// with music and second voices, 22 instead of 19 % of windows are worse by 0.02 STOI.)
-const STARTS_S: f32 = 0.8;
-const STARTING_NOISE: f32 = 1.0;
 /// Share of every microphone's speech that counts as noise of its own: where speech and noise have one direction (a steady source, whose
 /// own sound is in V as well), the filter adds what is coherent instead of following chance.
 const SELF_NOISE: f32 = 0.05;
@@ -62,7 +58,8 @@ pub struct Selection {
     /// What of each microphone's noise counts, by band; and how much of its speech is noise.
     noisier: [[(f32, f32); MAX_MICROPHONES]; BANDS],
     gain: f32,
-    jumped: bool,
+    /// The filter knows enough of the talker for contrasts to mean something.
+    knows_talker: bool,
     /// Fixed weights, where the filter is not used.
     fixed: Option<[f32; MAX_MICROPHONES]>,
     used: [bool; MAX_MICROPHONES],
@@ -96,7 +93,7 @@ impl Selection {
             reference: 0,
             noisier: [[(1.0, 0.0); MAX_MICROPHONES]; BANDS],
             gain: 1.0,
-            jumped: false,
+            knows_talker: false,
             fixed: None,
             used: [true; MAX_MICROPHONES],
             sounds: [true; MAX_MICROPHONES],
@@ -106,9 +103,11 @@ impl Selection {
     /// Before a frame is filtered; the filter knows `speech_s` of speech.
     pub fn begin(&mut self, condition: &Condition, feed: &Feed, speech_s: f32) {
         let n = self.microphones;
+        self.knows_talker = speech_s > LEAST_SPEECH_S;
         for (i, used) in self.used.iter_mut().enumerate() {
             self.sounds[i] = !condition.has_gap(i) && !condition.is_left_out(i);
-            *used = (i == 0 || feed.aligned[i]) && self.sounds[i] && !self.standing[i].far_behind;
+            let may = (i == 0 || feed.aligned[i]) && !self.standing[i].far_behind;
+            *used = i < n && may && self.sounds[i];
         }
         let only = |i: usize| {
             let mut fixed = [0.0; MAX_MICROPHONES];
@@ -127,7 +126,7 @@ impl Selection {
             Mode::OnlyB => only(1),
             _ if used == 0 => only(0),
             Mode::Average => Some(self.used.map(|each| if each { 1.0 / used as f32 } else { 0.0 })),
-            _ if speech_s < LEAST_SPEECH_S => alone(self.reference),
+            _ if !self.knows_talker => alone(self.reference),
             _ if used == 1 => alone(self.used[..n].iter().position(|used| *used).unwrap_or(0)),
             _ if (0..n).any(|i| condition.has_gap(i) && !condition.is_left_out(i)) => {
                 let best = (0..n)
@@ -137,15 +136,14 @@ impl Selection {
             }
             _ => None,
         };
-        let doubt = if self.jumped { STARTING_NOISE * (1.0 - speech_s / STARTS_S).max(0.0) } else { 0.0 };
         for (band, noisier) in self.noisier.iter_mut().enumerate() {
             let heard = (0..n).filter(|i| self.sounds[*i] && (*i == 0 || feed.aligned[*i]));
             let top = heard.map(|i| self.standing[i].contrast[band]).fold(f32::NEG_INFINITY, f32::max);
             for (i, noisier) in noisier[..n].iter_mut().enumerate() {
                 let behind = (top - self.standing[i].contrast[band] - self.behind).max(0.0);
-                let may = (i == 0 || feed.aligned[i]) && !condition.is_left_out(i) && !self.standing[i].far_behind;
+                let may = self.used[i] || (condition.has_gap(i) && !condition.is_left_out(i));
                 noisier.0 = (1.0 + self.guard * behind * behind) * if may { 1.0 } else { EXCLUDED };
-                noisier.1 = SELF_NOISE + condition.clipped(i) + if i == self.reference { 0.0 } else { doubt };
+                noisier.1 = SELF_NOISE + condition.clipped(i);
             }
         }
         self.gain = (condition.level(0) / condition.level(self.reference).max(1e-12)).sqrt().clamp(0.1, 10.0);
@@ -185,20 +183,27 @@ impl Selection {
     /// All groups of a frame have spoken, which held speech with this certainty, and told something of those that were `present`.
     pub fn finish(&mut self, activity: f32, present: &[bool]) {
         let voice: f32 = self.groups_in[VOICE_BANDS].iter().sum();
-        let each = self.standing.iter_mut().zip(&mut self.frame).zip(present);
-        for ((standing, frame), present) in each {
-            let frame = std::mem::take(frame);
-            // What is missing says nothing of the microphone: it comes back as it was.
-            if !present {
-                continue;
-            }
-            for band in 0..BANDS {
-                let contrast = frame.contrast[band] / (self.groups_in[band] * LANES as f32).max(1.0);
-                standing.contrast[band] += self.keep_contrast * activity * (contrast - standing.contrast[band]);
+        let activity = if self.knows_talker { activity } else { 0.0 };
+        let count = present.iter().filter(|present| **present).count().max(1) as f32;
+        let mut moved = [0.0; BANDS];
+        for ((standing, frame), _) in self.standing.iter_mut().zip(&self.frame).zip(present).filter(|(_, here)| **here)
+        {
+            let bands = standing.contrast.iter_mut().zip(&mut moved).zip(frame.contrast.iter().zip(&self.groups_in));
+            for ((contrast, moved), (sum, groups)) in bands {
+                let step = self.keep_contrast * activity * (sum / (groups * LANES as f32).max(1.0) - *contrast);
+                *contrast += step;
+                *moved += step / count;
             }
             let share = frame.share / (voice * LANES as f32).max(1.0);
             standing.share += self.keep_share * activity * (share - standing.share);
         }
+        // What is missing says nothing of the microphone: it comes back beside the others as it was.
+        for (standing, _) in self.standing.iter_mut().zip(present).filter(|(_, here)| !**here) {
+            for (contrast, moved) in standing.contrast.iter_mut().zip(&moved) {
+                *contrast += moved;
+            }
+        }
+        self.frame = Default::default();
         let quality = |i: usize| {
             let contrast = &self.standing[i].contrast[VOICE_BANDS];
             contrast.iter().sum::<f32>() / contrast.len() as f32
@@ -226,14 +231,8 @@ impl Selection {
         }
     }
 
-    /// The filter starts again, because a lag has jumped or not.
-    pub fn restart(&mut self, jumped: bool) {
-        self.jumped = jumped;
-    }
-
     /// Forgets everything.
     pub fn clear(&mut self) {
-        self.jumped = false;
         self.standing = [Standing::default(); MAX_MICROPHONES];
         self.reference = 0;
     }

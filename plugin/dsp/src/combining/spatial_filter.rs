@@ -29,7 +29,7 @@ pub struct SpatialFilter {
     microphones: usize,
     loading: f32,
     young: f32,
-    in_phase_frames: f32,
+    restart_frames: f32,
     /// Lower triangles, group by group.
     speech: Vec<Complex>,
     noise: Vec<Complex>,
@@ -60,7 +60,7 @@ impl SpatialFilter {
             microphones,
             loading: tuning.loading,
             young: tuning.young,
-            in_phase_frames: tuning.in_phase_frames,
+            restart_frames: tuning.restart_frames,
             frames: [0.0; 2],
             share: (1.0 - (-hop_s / tuning.memory_s).exp()) as f32,
             fade: [0.0; 2],
@@ -88,26 +88,29 @@ impl SpatialFilter {
         }
     }
 
-    /// Speech that the covariances hold, s of `hop_s`.
+    /// A frame is not learnt from: nothing is forgotten.
+    pub fn hold(&mut self) {
+        self.fade = [0.0; 2];
+    }
+
+    /// Frames of speech that the covariances hold.
     pub fn speech_frames(&self) -> f32 {
         self.frames[0]
     }
 
-    /// Takes one group of a frame: `x` of each microphone, and the mask. Of those that are not `present` nothing is learnt or forgotten.
-    pub fn learn(&mut self, group: usize, x: &[Complex], mask: Real, present: &[bool]) {
-        let fade = self.fade;
+    /// Takes one group of a frame: `x` of each microphone, and the mask.
+    pub fn learn(&mut self, group: usize, x: &[Complex], mask: Real) {
+        let [of_speech, of_noise] = self.fade;
         let elements = cholesky::elements(self.microphones);
         let speech = &mut self.speech[group * elements..][..elements];
         let noise = &mut self.noise[group * elements..][..elements];
         let mut at = 0;
         for i in 0..self.microphones {
             for j in 0..=i {
-                if present[i] && present[j] {
-                    let cross = x[i].mul_conj(x[j]);
-                    let new = cross * mask;
-                    speech[at].approach(new, fade[0]);
-                    noise[at].approach(cross - new, fade[1]);
-                }
+                let cross = x[i].mul_conj(x[j]);
+                let new = cross * mask;
+                speech[at].approach(new, of_speech);
+                noise[at].approach(cross - new, of_noise);
                 at += 1;
             }
         }
@@ -225,33 +228,36 @@ impl SpatialFilter {
         }
     }
 
-    /// Starts from microphones that have just been aligned: the talker is taken to be in phase in all of them and the noise to be
-    /// independent, at the powers that are known, until frames say otherwise.
-    pub fn begin_in_phase(&mut self) {
+    /// The microphones are aligned anew: their powers hold, and what was learnt of one beside the other is void. Until frames say more,
+    /// the noise is taken to be independent, and the talker to be in phase in all of them, or to be anywhere.
+    pub fn restart(&mut self, in_phase: bool) {
         let n = self.microphones;
         let elements = cholesky::elements(n);
         for (speech, noise) in self.speech.chunks_exact_mut(elements).zip(self.noise.chunks_exact_mut(elements)) {
             for i in 0..n {
                 for j in 0..i {
                     let power = speech[cholesky::at(i, i)].re * speech[cholesky::at(j, j)].re;
-                    speech[cholesky::at(i, j)] = Complex::real(power.max(Real::ZERO).sqrt());
+                    let coherent = if in_phase { power.max(Real::ZERO).sqrt() } else { Real::ZERO };
+                    speech[cholesky::at(i, j)] = Complex::real(coherent);
                     noise[cholesky::at(i, j)] = Complex::ZERO;
                 }
             }
         }
-        self.frames = self.frames.map(|frames| frames.min(self.in_phase_frames));
+        // Of less than that, powers are chance.
+        let kept = if self.frames[0] < self.restart_frames { 0.0 } else { self.restart_frames };
+        self.frames = self.frames.map(|frames| frames.min(kept));
     }
 
-    /// Starts the covariances anew: they belong to another alignment. The filter stays until it is found anew.
-    pub fn restart(&mut self) {
-        self.speech.fill(Complex::ZERO);
-        self.noise.fill(Complex::ZERO);
+    /// Starts from nothing. The filter stays until it is found anew.
+    pub fn start(&mut self) {
         self.frames = [0.0; 2];
     }
 
     /// Forgets everything.
     pub fn clear(&mut self) {
-        self.restart();
+        self.speech.fill(Complex::ZERO);
+        self.noise.fill(Complex::ZERO);
+        self.frames = [0.0; 2];
         for values in [&mut self.direction, &mut self.weights] {
             values.fill(Complex::ZERO);
             for of_group in values.chunks_exact_mut(self.microphones) {
@@ -288,7 +294,7 @@ mod tests {
             let s = if talks { number() } else { Complex::ZERO };
             let x = [0, 1].map(|i| s * direction[i] + number() * noise[i].sqrt());
             filter.begin(1.0);
-            filter.learn(0, &x, Real::all(if talks { 1.0 } else { 0.0 }), &[true; 2]);
+            filter.learn(0, &x, Real::all(if talks { 1.0 } else { 0.0 }));
             filter.solve(0, &[(1.0, 0.0); 2], 0, 1.0);
         }
         let w = filter.weights(0);
