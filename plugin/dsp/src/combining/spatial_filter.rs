@@ -330,7 +330,7 @@ mod tests {
     /// (upside down, here) and have just been aligned.
     fn weights_after_restart(in_phase: bool, noise: [f32; 2]) -> [f32; 2] {
         let mut filter = SpatialFilter::new(&COMBINING.filter, 2, 1, 0.016);
-        let mut frame = |filter: &mut SpatialFilter, s: f32, v: [f32; 2], mask: f32| {
+        let frame = |filter: &mut SpatialFilter, s: f32, v: [f32; 2], mask: f32| {
             let x = [Complex::real(Real::all(s + v[0])), Complex::real(Real::all(-s + v[1]))];
             filter.begin(1.0);
             filter.learn(0, &x, Real::all(mask));
