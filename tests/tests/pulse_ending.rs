@@ -101,7 +101,7 @@ fn commands_whose_reader_has_gone_do_not_panic_and_a_full_disk_is_told() {
             command.env("DRIFTMERGE_BUNDLE", driftmerge_tests::hosts::bundle().folder()).output().expect("bash")
         };
         // The pipe's reader has ended before anything is written.
-        let gone = shell("{ sleep 0.2; \"$0\" ARGUMENTS; echo $? >&2; } | true");
+        let gone = shell("exec 3> >(true); wait $!; \"$0\" ARGUMENTS >&3; echo $? >&2");
         let said = String::from_utf8_lossy(&gone.stderr).into_owned();
         assert!(said.trim_end().ends_with('0') && !said.contains("panicked"), "{arguments}: {said}");
         if !arguments.contains("help") {

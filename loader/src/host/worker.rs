@@ -11,9 +11,9 @@
 //! ```
 //!
 //! A microphone that delivers nothing is replaced by silence, so that the others are still heard. Afterwards the streams
-//! are put side by side again before the clocks are followed further: sound that was late is left out, for silence stood
-//! for it; sound that was lost needs nothing. The plugin is told of neither, since to it the lag is what it was before;
-//! but as a server tells times to a millisecond only, what it knows goes for restored until the sound confirms it.
+//! are realigned before the clocks are followed further: late sound is dropped, because silence took its place; lost sound
+//! needs no correction. Neither changes the lag that the plugin sees, so `lag_trim` stays. A server reports times to a
+//! millisecond only, so the plugin restarts from its snapshot and waits for the sound to confirm it.
 //!
 //! Per block: no allocation, no lock, no system call. Waiting is done by parking; the thread that fills the rings wakes
 //! this one.
@@ -170,7 +170,7 @@ impl Stage {
         self.plugin.set_controls(&Controls { mode, ..self.controls });
     }
 
-    /// Tells the plugin that frames of the microphone were taken out (positive) or are put in (negative).
+    /// Reports to the plugin how many frames of the microphone were dropped (positive) or inserted (negative).
     fn tell(&mut self, frames: i64) {
         self.trim_frames += frames;
         // The port counts modulo its range.
@@ -303,7 +303,7 @@ impl Worker {
         self.keep_snapshots();
     }
 
-    /// Keeps what each stage has learnt; the lags are told against A.
+    /// Stores a snapshot of each stage; lags are relative to A.
     fn keep_snapshots(&mut self) {
         if !self.shared.snapshots_asked.swap(false, Ordering::Relaxed) {
             return;
@@ -456,7 +456,7 @@ impl Worker {
             let owed = i > 0 && self.stages[i - 1].owed_frames > 0;
             let late = BLOCK_FRAMES - self.counts[i];
             let realign = i > 0 && self.stages[i - 1].realign;
-            // One frame less is put in by the pace, from a ring that has more.
+            // A pace correction takes one frame less from a ring that holds more: nothing is late then.
             let short = self.inputs[i].occupied_len() <= self.counts[i];
             if late > 0 && short && !owed && !realign && self.shared.alive[i].load(Ordering::Relaxed) {
                 self.late[i] += late;

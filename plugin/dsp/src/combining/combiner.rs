@@ -153,6 +153,7 @@ impl Combiner {
     /// Puts `microphones` together into `out`; all slices are of one length. Audio thread: no allocation, no panic.
     pub fn process(&mut self, microphones: &[&[f32]], out: &mut [f32], feed: &Feed) {
         self.feed = *feed;
+        self.feed.aligned[0] = true;
         let slice = self.hop / SLICES;
         let mut at = 0;
         while at < out.len() {
@@ -225,7 +226,7 @@ impl Combiner {
         let some = flags.iter().any(|flags| flags.power > 0.0);
         let mut passing = false;
         for (m, flags) in flags[..self.microphones].iter().enumerate() {
-            let aligned = m == 0 || self.feed.aligned[m];
+            let aligned = self.feed.aligned[m];
             let silent = some && flags.power == 0.0;
             let gap = self.condition.has_gap(m);
             let faulty = silent || gap || self.condition.is_left_out(m);
@@ -250,7 +251,7 @@ impl Combiner {
     fn dereverberate(&mut self) {
         let on = self.feed.mode == Mode::Dereverberate;
         let dereverberated = if on { self.dereverberated_groups } else { 0 };
-        let heard = |m: usize| (m == 0 || self.feed.aligned[m]) && !self.condition.is_left_out(m);
+        let heard = |m: usize| self.feed.aligned[m] && !self.condition.is_left_out(m);
         let some = (0..self.microphones).filter(|m| heard(*m)).count() > 1;
         let step = if some { self.ramp_step } else { -self.ramp_step };
         self.ramp = (self.ramp + step).clamp(0.0, 1.0);
@@ -313,10 +314,8 @@ impl Combiner {
         if self.feed.mode == Mode::Dereverberate {
             let power: Real = self.x.iter().flatten().fold(Real::ZERO, |sum, x| sum + x.norm_sqr());
             let power = power.sum() / (self.microphones * self.bins) as f32;
-            let heard: [bool; MAX_MICROPHONES] = std::array::from_fn(|m| {
-                let aligned = m == 0 || self.feed.aligned[m];
-                aligned && self.present[m] && power > 0.0
-            });
+            let heard: [bool; MAX_MICROPHONES] =
+                std::array::from_fn(|m| self.feed.aligned[m] && self.present[m] && power > 0.0);
             self.dereverberation.keep(&self.x, power, &heard[..self.microphones]);
         }
         self.selection.finish(self.activity, &self.present[..self.microphones]);

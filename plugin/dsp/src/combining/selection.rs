@@ -106,7 +106,7 @@ impl Selection {
         self.knows_talker = speech_s > LEAST_SPEECH_S;
         for (i, used) in self.used.iter_mut().enumerate() {
             self.sounds[i] = !condition.has_gap(i) && !condition.is_left_out(i);
-            let may = (i == 0 || feed.aligned[i]) && !self.standing[i].far_behind;
+            let may = feed.aligned[i] && !self.standing[i].far_behind;
             *used = i < n && may && self.sounds[i];
         }
         let only = |i: usize| {
@@ -137,7 +137,7 @@ impl Selection {
             _ => None,
         };
         for (band, noisier) in self.noisier.iter_mut().enumerate() {
-            let heard = (0..n).filter(|i| self.sounds[*i] && (*i == 0 || feed.aligned[*i]));
+            let heard = (0..n).filter(|i| self.sounds[*i] && feed.aligned[*i]);
             let top = heard.map(|i| self.standing[i].contrast[band]).fold(f32::NEG_INFINITY, f32::max);
             for (i, noisier) in noisier[..n].iter_mut().enumerate() {
                 let behind = (top - self.standing[i].contrast[band] - self.behind).max(0.0);

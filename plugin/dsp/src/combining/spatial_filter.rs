@@ -16,8 +16,6 @@ pub const MAX_MICROPHONES: usize = 8;
 const STEPS: usize = 2;
 
 /// The reference's part in the direction is next to nothing where another one's power there is so many times its own.
-/// Coherence of the noise at two microphones, at most (the loading leaves 0.91 of what is whole).
-const MOST_COHERENT: f32 = 0.95;
 const WEAK: f32 = 30.0;
 /// Weight of the direction that was, where speech decides nothing.
 const STAYS: f32 = 1e-6;
@@ -142,7 +140,7 @@ impl SpatialFilter {
         for i in 0..n {
             for j in 0..=i {
                 let (at, scale) = (cholesky::at(i, j), unit[i] * unit[j]);
-                white[at] = if i == j { Complex::real(Real::all(1.0)) } else { coherence(v[at] * scale) };
+                white[at] = if i == j { Complex::real(Real::all(1.0)) } else { v[at] * scale };
                 speech[at] = s[at] * scale;
             }
         }
@@ -267,12 +265,6 @@ impl SpatialFilter {
             }
         }
     }
-}
-
-/// A coherence of the noise that can be: what one microphone knows from before it was away may not fit what the others have learnt since.
-fn coherence(c: Complex) -> Complex {
-    let excess = (c.norm_sqr() * (MOST_COHERENT * MOST_COHERENT).recip()).max(Real::all(1.0));
-    c * excess.sqrt().recip()
 }
 
 #[cfg(test)]
