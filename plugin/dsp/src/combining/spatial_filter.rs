@@ -250,14 +250,14 @@ impl SpatialFilter {
 
     /// Starts from nothing. The filter stays until it is found anew.
     pub fn start(&mut self) {
+        self.speech.fill(Complex::ZERO);
+        self.noise.fill(Complex::ZERO);
         self.frames = [0.0; 2];
     }
 
     /// Forgets everything.
     pub fn clear(&mut self) {
-        self.speech.fill(Complex::ZERO);
-        self.noise.fill(Complex::ZERO);
-        self.frames = [0.0; 2];
+        self.start();
         for values in [&mut self.direction, &mut self.weights] {
             values.fill(Complex::ZERO);
             for of_group in values.chunks_exact_mut(self.microphones) {
